@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from guards.guard import ExactGuard
 from guards.kinds import denylist, length, pattern, pii, prompt_leak, secrets, unicode
 from guards.lane import Duty, Lane
-from guards.policy import Policy, Rule
+from guards.policy import KindSpec, Policy, Rule
+from guards.problem import Complaint
 from guards.shape import Shape
 from guards.text.fold import Folder
 from guards.text.matcher import Matcher, Probe, probe
@@ -133,3 +134,31 @@ BUILDERS: dict[str, Build] = {
     "length": _length,
     "prompt_leak": _prompt_leak,
 }
+
+
+def _check_pattern(rule: Rule) -> list[Complaint]:
+    found = pattern.problem(rule.pattern or "")
+    return [Complaint("pattern", *found)] if found else []
+
+
+def _check_entities(known: Sequence[str]) -> Callable[[Rule], list[Complaint]]:
+    def check(rule: Rule) -> list[Complaint]:
+        return [
+            Complaint("entities", f"unknown entity {name!r}", f"use some of: {', '.join(sorted(known))}")
+            for name in rule.entities
+            if name not in known
+        ]
+
+    return check
+
+
+KINDS: dict[str, KindSpec] = {
+    "pattern": KindSpec(frozenset({"pattern", "ignore_case"}), frozenset({"pattern"}), _check_pattern),
+    "denylist": KindSpec(frozenset({"terms", "terms_file"})),
+    "pii": KindSpec(frozenset({"entities", "region"}), check=_check_entities(tuple(pii.ENTITIES))),
+    "secrets": KindSpec(frozenset({"entities"}), check=_check_entities(tuple(secrets.ENTITIES))),
+    "unicode": KindSpec(frozenset({"entities"}), check=_check_entities(tuple(unicode.ENTITIES))),
+    "length": KindSpec(frozenset({"max_chars"}), frozenset({"max_chars"})),
+    "prompt_leak": KindSpec(frozenset({"min_run"})),
+}
+"""The guard kinds, and what a config may say of each."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 FOREVER = math.inf
 Piece = bytes | float
@@ -95,8 +95,8 @@ def echo(request: Request) -> Reply:
     if not request.body.get("stream"):
         return Reply([chat_json(said)])
     words = said.split(" ")
-    deltas = [words[0], *(f" {word}" for word in words[1:])]
     usage = bool((request.body.get("stream_options") or {}).get("include_usage"))
+    deltas = [words[0], *(f" {word}" for word in words[1:])]
     return stream(chat_frames(deltas, n=request.body.get("n") or 1, usage=usage))
 
 
@@ -167,32 +167,28 @@ async def disconnected(receive: Receive) -> None:
 
 
 async def play(reply: Reply, send: Send) -> None:
-    await asyncio.sleep(reply.before) if reply.before != FOREVER else await stall()
+    await pause(reply.before)
     headers = [(name.encode(), value.encode()) for name, value in reply.headers.items()]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     async for piece in each(reply.pieces):
         if isinstance(piece, bytes):
-            await send(body_message(piece, more=True))
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
         else:
-            await (asyncio.sleep(piece) if piece != FOREVER else stall())
-    await send(body_message(b"", more=False))
-
-
-def body_message(data: bytes, *, more: bool) -> Message:
-    return {"type": "http.response.body", "body": data, "more_body": more}
+            await pause(piece)
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def each(pieces: Sequence[Piece] | AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-    if isinstance(pieces, AsyncIterator):
+    if isinstance(pieces, Sequence):
+        for piece in pieces:
+            yield piece
+    else:
         async for piece in pieces:
             yield piece
-        return
-    for piece in pieces:
-        yield piece
 
 
-async def stall() -> None:
-    await asyncio.Event().wait()
+async def pause(seconds: float) -> None:
+    await (asyncio.sleep(seconds) if seconds != FOREVER else asyncio.Event().wait())
 
 
 class Server(uvicorn.Server):
@@ -244,26 +240,29 @@ class RawServer:
         self.requests: list[bytes] = []
         self.connections = 0
         self._scripts = scripts
-        self._writers: set[asyncio.StreamWriter] = set()
+        self.writers: set[asyncio.StreamWriter] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._writers.add(writer)
+        self.writers.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            going = True
-            while going:
-                self.requests.append(await read_raw(reader))
-                script = self._scripts[min(len(self.requests), len(self._scripts)) - 1]
-                going = await self._play(script, reader, writer)
+            while await self._play(await self._next(reader), reader, writer):
+                pass
         writer.close()
-        self._writers.discard(writer)
+        self.writers.discard(writer)
+
+    async def _next(self, reader: asyncio.StreamReader) -> Sequence[Piece]:
+        self.requests.append(await read_raw(reader))
+        return self._scripts[min(len(self.requests), len(self._scripts)) - 1]
 
     async def _play(self, script: Sequence[Piece], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         for piece in script:
             if isinstance(piece, float | int):
                 await (asyncio.sleep(piece) if piece != FOREVER else reader.read())
             elif piece == ABORT:
-                reset(writer)
+                sock = writer.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # makes it a TCP reset
+                writer.transport.abort()
                 return False
             elif piece == CLOSE:
                 return False
@@ -272,23 +271,12 @@ class RawServer:
                 await writer.drain()
         return True
 
-    def stop(self) -> None:
-        for writer in list(self._writers):
-            writer.transport.abort()
-
 
 async def read_raw(reader: asyncio.StreamReader) -> bytes:
     """One request with its body, by `content-length`."""
     top = await reader.readuntil(b"\r\n\r\n")
     length = next((line[15:] for line in top.lower().split(b"\r\n") if line.startswith(b"content-length:")), b"0")
     return top + await reader.readexactly(int(length))
-
-
-def reset(writer: asyncio.StreamWriter) -> None:
-    """Makes the close a TCP reset."""
-    sock = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
 
 
 @contextlib.asynccontextmanager
@@ -301,7 +289,8 @@ async def raw_server(*scripts: Sequence[Piece]) -> AsyncIterator[RawServer]:
         yield raw
     finally:
         server.close()
-        raw.stop()
+        for writer in raw.writers:
+            writer.transport.abort()
         await server.wait_closed()
         await asyncio.sleep(0)
 

@@ -124,7 +124,7 @@ class EmbeddedRedis:
         self._binary = ""
         self._users: int | None = None
         self._keeper: Keeper | None = None
-        self._spawned = 0.0
+        self._spawned = float("-inf")
 
     @property
     def url(self) -> str:
@@ -174,6 +174,7 @@ class EmbeddedRedis:
         os.close(self._users)
         self._users = None
         self._keeper = None
+        self._spawned = float("-inf")
 
     def _make_folders(self) -> None:
         self._data.mkdir(parents=True, exist_ok=True)
@@ -260,9 +261,12 @@ class EmbeddedRedis:
         return [*shim, self._binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
     def _shut_down(self) -> None:
-        # NOSAVE is about snapshots, of which there are none; the append-only file is written out either way.
-        with contextlib.suppress(redis.RedisError), self._client() as client:
-            client.shutdown(nosave=True)
+        if self._keeper is not None and self._running():
+            self._keeper.process.result().terminate()
+        else:
+            # NOSAVE is about snapshots, of which there are none; the append-only file is written out either way.
+            with contextlib.suppress(redis.RedisError), self._client() as client:
+                client.shutdown(nosave=True)
         deadline = time.monotonic() + STOPPED_WITHIN
         while (lock := take(self._folder / "server.lock", fcntl.LOCK_EX)) is None:
             if time.monotonic() > deadline:

@@ -69,6 +69,7 @@ class Spool:
             sync(self._folder)
         except OSError:
             self._give_back(len(data))
+            self._counted = float("-inf")  # the next write looks at the folder anew: it may be gone
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
             raise
@@ -127,7 +128,9 @@ class Spool:
             self._count = max(0, self._count - 1)
 
     def _recount(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._folder.is_dir():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            sync(self._folder.parent)
         self._bytes = 0
         self._count = 0
         for entry in os.scandir(self._folder):

@@ -121,7 +121,7 @@ class Upstream:
             if answer.status not in ELSEWHERE or len(tried) == self._tries or not self._another(tried):
                 return answer
             answer.release()
-        raise self._exhausted(failed)
+        raise self._exhausted(failed) from failed
 
     def _another(self, tried: list[Replica]) -> bool:
         return self._replicas.choose(tried) is not None
@@ -166,7 +166,7 @@ class Upstream:
         return answer
 
     def _failure(self, replica: Replica, attempt: Attempt, error: Exception) -> Exception:
-        """What a failed attempt means; only a `AttemptError` may be retried."""
+        """What a failed attempt means; only an `AttemptError` may be retried."""
         reset = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
         stale = reset and not attempt.connected
         if stale:

@@ -1,0 +1,123 @@
+"""The raw ASGI edge of the hot path: bodies in, bytes out, and an eye on clients that leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+
+from gateway.errors import BodyTimeout, BodyTooLarge, InvalidJSON, InvalidRequest
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+JSON_HEADER = (b"content-type", b"application/json")
+STREAM_HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class ClientGone(Exception):
+    """The client left before its answer was complete."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header of that (lower-case) name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value).decode("latin-1")
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int, seconds: float) -> bytes:
+    """The whole request body, within `limit` bytes and `seconds`."""
+    length = header(scope, b"content-length")
+    if length is not None and length.isdigit() and int(length) > limit:
+        raise BodyTooLarge(f"The body is larger than the limit of {limit} bytes.")
+    message = await receive() if length == "0" else await _timely(receive, seconds)
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return _complete(message, body)
+    pieces, size = [body], len(body)
+    try:
+        async with asyncio.timeout(seconds):
+            while message.get("more_body"):
+                message = await receive()
+                pieces.append(message.get("body", b""))
+                size += len(pieces[-1])
+                if size > limit:
+                    raise BodyTooLarge(f"The body is larger than the limit of {limit} bytes.")
+    except TimeoutError:
+        raise BodyTimeout(f"The body did not arrive within {seconds:g} seconds.") from None
+    return _complete(message, b"".join(pieces))
+
+
+async def _timely(receive: Receive, seconds: float) -> Message:
+    try:
+        async with asyncio.timeout(seconds):
+            return await receive()
+    except TimeoutError:
+        raise BodyTimeout(f"The body did not arrive within {seconds:g} seconds.") from None
+
+
+def _complete(message: Message, body: bytes) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return body
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The request as an object; InvalidJSON says where it went wrong, without repeating any of it."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJSON(f"The body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno}).") from None
+    if not isinstance(value, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return value
+
+
+async def send_bytes(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length_of(body)]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def length_of(body: bytes) -> tuple[bytes, bytes]:
+    return b"content-length", str(len(body)).encode()
+
+
+def encode_headers(pairs: Iterable[tuple[str, str]]) -> Headers:
+    return [(k.encode("latin-1"), v.encode("latin-1", "replace")) for k, v in pairs]
+
+
+@asynccontextmanager
+async def unless_client_leaves(receive: Receive) -> AsyncIterator[None]:
+    """Cancels the block when the client disconnects, and raises ClientGone in its place."""
+    task = asyncio.current_task()
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        if task is not None:
+            task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone and task is not None and not task.uncancel():
+            raise ClientGone from None
+        raise
+    finally:
+        watcher.cancel()

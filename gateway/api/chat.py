@@ -1,0 +1,107 @@
+"""`POST /v1/chat/completions`, as a raw ASGI application."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+
+from gateway.api.asgi import (
+    JSON_HEADER,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    encode_headers,
+    header,
+    parse_object,
+    read_body,
+    send_bytes,
+    unless_client_leaves,
+)
+from gateway.errors import MethodNotAllowed, WardgateError
+from gateway.exchange import Exchange
+from gateway.metrics import Metrics
+from gateway.pipeline import Keeper, Run
+from gateway.plan import OPEN, Plan
+
+SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+ROUTE = "/v1/chat/completions"
+
+
+class Plans(Protocol):
+    """Whoever knows the plan in force."""
+
+    @property
+    def plan(self) -> Plan: ...
+
+
+@dataclass(slots=True)
+class ChatSurface:
+    """Parses, finds tenant, model and policy, runs the exchange, and turns errors into answers."""
+
+    plans: Plans
+    keeper: Keeper
+    metrics: Metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        self.metrics.inflight.inc()
+        given = header(scope, b"x-request-id")
+        id = given if given and SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        status, run, error = "200", None, None
+        try:
+            run = await self._run(scope, receive, send, id, began)
+        except ClientGone:
+            status = "499"
+        except WardgateError as raised:
+            error = raised
+            status = str(error.status)
+            await self._fail(send, id, error)
+        finally:
+            self.metrics.inflight.dec()
+            model = run.exchange.model if run else "unknown"
+            verdicts = run.exchange.verdicts if run else []
+            self.metrics.answered(model, ROUTE, status, time.perf_counter() - began, verdicts)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send, id: str, began: float) -> Run | None:
+        if scope["method"] != "POST":
+            raise MethodNotAllowed(f"{ROUTE} takes POST.", headers={"allow": "POST"})
+        plan = self.plans.plan
+        tenant = plan.tenant(header(scope, b"authorization"))
+        limits = plan.document.server
+        body = await read_body(scope, receive, limits.max_body, limits.body_timeout)
+        request = parse_object(body)
+        served = plan.serve(request.get("model"), tenant)
+        exchange = Exchange(id, tenant.name if tenant else OPEN, str(request["model"]), served.guarded.label, ROUTE, request)
+        run = Run(exchange, served, self.keeper, self.metrics, send, began=began)
+        try:
+            async with unless_client_leaves(receive):
+                await run.serve()
+        except ClientGone:
+            await run.client_gone()
+            raise
+        except WardgateError as error:
+            await self._answer_error(send, run, error)
+        if run.parts:
+            self.metrics.flags.inc()
+        return run
+
+    async def _answer_error(self, send: Send, run: Run, error: WardgateError) -> None:
+        """An error of an exchange: its headers and findings go with it."""
+        run.outcome = error.code
+        body = error.body()
+        if run.exchange.verdicts:
+            body = {**body, "wardgate": run.wardgate()}
+        headers = [JSON_HEADER, *run.headers(), *encode_headers(error.headers.items())]
+        await send_bytes(send, error.status, headers, orjson.dumps(body))
+
+    async def _fail(self, send: Send, id: str, error: WardgateError) -> None:
+        pairs = [("x-request-id", id), *error.headers.items()]
+        if error.status in (408, 413):
+            pairs.append(("connection", "close"))
+        await send_bytes(send, error.status, [JSON_HEADER, *encode_headers(pairs)], orjson.dumps(error.body()))

@@ -1,0 +1,137 @@
+"""Builds everything and closes everything: the one place that knows how the gateway's parts are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gateway.api.asgi import Receive, Scope, Send
+from gateway.api.chat import ROUTE, ChatSurface
+from gateway.api.errors import install
+from gateway.api.health import health_routes
+from gateway.api.models import model_routes
+from gateway.config import Config
+from gateway.live.embedded import EmbeddedRedis
+from gateway.live.flags import FlagLog
+from gateway.live.recorder import Recorder
+from gateway.live.spool import Spool
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+
+LOG = logging.getLogger("wardgate")
+TICK = 0.2
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The ASGI application: the hot path goes straight to its surface, the rest through FastAPI."""
+
+    web: FastAPI
+    chat: ChatSurface
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == ROUTE:
+            await self.chat(scope, receive, send)
+        else:
+            await self.web(scope, receive, send)
+
+
+def create_from_environment() -> Gateway:
+    """The factory that worker processes call."""
+    return create_app(Settings.read())
+
+
+def create_app(settings: Settings) -> Gateway:
+    """A gateway for these settings; it starts and stops with the server's lifespan."""
+    if settings.config is None:
+        raise RuntimeError("no config: pass --config FILE or set WARDGATE_CONFIG")
+    metrics = Metrics.build(multiprocess=settings.metrics_dir is not None)
+    config = Config(settings.config, settings.environ, metrics)
+    embedded = None if settings.redis_url else EmbeddedRedis(settings.data)
+    url = settings.redis_url or (embedded.url if embedded else "")
+    redis = Redis.from_url(url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=1.0, socket_timeout=5.0)
+    flags = FlagLog(redis)
+    recorder = Recorder(flags, Spool(settings.data / "spool"))
+    life = Life(config, recorder, flags, redis, embedded, metrics)
+    web = FastAPI(title="Wardgate", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life.span)
+    install(web)
+    web.include_router(health_routes(config, recorder, metrics))
+    web.include_router(model_routes(config))
+    return Gateway(web, ChatSurface(config, recorder, metrics))
+
+
+@dataclass(slots=True)
+class Life:
+    """What lives from the first request to the last."""
+
+    config: Config
+    recorder: Recorder
+    flags: FlagLog
+    redis: Redis
+    embedded: EmbeddedRedis | None
+    metrics: Metrics
+    reloading: asyncio.Task[bool] | None = None
+
+    @asynccontextmanager
+    async def span(self, _: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if self.embedded is not None:
+                await asyncio.to_thread(self.embedded.start)
+                stack.callback(self.embedded.stop)
+            stack.push_async_callback(self.redis.aclose)
+            await self.config.start()
+            stack.push_async_callback(self.config.close)
+            await self._announce()
+            for job in (self.config.watch(), self.recorder.drain_forever(), self._tick()):
+                stack.push_async_callback(_stop, asyncio.create_task(job))
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+            stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+            yield
+
+    def _on_hangup(self) -> None:
+        self.reloading = asyncio.get_running_loop().create_task(self.config.reload())
+
+    async def _announce(self) -> None:
+        plan = self.config.plan
+        LOG.info("policies in force: %s", ", ".join(g.label for g in plan.guarded.values() if g.policy.guards))
+        if not plan.tenants:
+            LOG.warning("the config has no tenants: the gateway is OPEN to everyone who reaches it")
+        try:
+            warning = await self.flags.durability()
+        except OSError as error:
+            warning = f"Redis does not answer ({error}); flags go to the spool"
+        if warning:
+            LOG.warning("%s", warning)
+
+    async def _tick(self) -> None:
+        """Keeps the embedded Redis alive, and the gauges true."""
+        while True:
+            if self.embedded is not None:
+                self.embedded.ensure()
+            for name, server in self.config.plan.servers.items():
+                self.metrics.replicas(name, server.states())
+            self.metrics.spooled.set(self.recorder.spooled)
+            await asyncio.sleep(TICK)
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def clean_metrics(settings: Settings) -> None:
+    """Series of workers that are no more must not count."""
+    if settings.metrics_dir is not None:
+        shutil.rmtree(settings.metrics_dir, ignore_errors=True)
+        settings.metrics_dir.mkdir(parents=True)

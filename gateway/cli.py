@@ -1,0 +1,160 @@
+"""The `wardgate` command."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gateway.settings import Settings
+from guards.catalog import KINDS
+from guards.document import Loaded, load
+from guards.problem import DocumentError
+
+app = typer.Typer(
+    name="wardgate",
+    help="A guarded, OpenAI-compatible inference gateway.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+flags = typer.Typer(no_args_is_help=True, help="Flagged exchanges.")
+app.add_typer(keys, name="keys")
+app.add_typer(flags, name="flags")
+ERR = Console(stderr=True)
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", envvar="WARDGATE_CONFIG", help="The YAML config.")]
+
+
+def fail(message: str) -> typer.Exit:
+    """A user's mistake: one message, no traceback."""
+    ERR.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+def read_config(path: Path) -> Loaded:
+    """The validated config; every problem of it on stderr otherwise."""
+    try:
+        return load(path.read_text("utf-8"), KINDS, os.environ, path.parent, name=str(path))
+    except DocumentError as error:
+        raise fail(str(error)) from None
+    except OSError as error:
+        raise fail(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise fail(f"{path}: not a UTF-8 text file") from None
+
+
+@app.command(epilog="Example: wardgate serve --config wardgate.yaml --port 8080 --workers 2")
+def serve(
+    config: ConfigOption,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 1,
+) -> None:
+    """Run the gateway."""
+    from gateway.serving import Refused, run  # the server's libraries load only where they are needed  # noqa: PLC0415
+
+    loaded = read_config(config)
+    try:
+        run(Settings.read({**os.environ, "WARDGATE_CONFIG": str(config.absolute())}), loaded.document, host, port, workers)
+    except Refused as error:
+        raise fail(str(error)) from None
+
+
+@app.command(epilog="Example: wardgate demo --port 8080")
+def demo(
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8080,
+    no_traffic: Annotated[bool, typer.Option("--no-traffic", help="Only serve; send no sample requests.")] = False,
+) -> None:
+    """Run the gateway with everything embedded: a simulated model, sample policies, sample traffic."""
+    from gateway.demo import run_demo  # noqa: PLC0415
+
+    raise typer.Exit(run_demo(port, traffic=not no_traffic))
+
+
+@app.command(epilog="Example: wardgate check wardgate.yaml")
+def check(file: Annotated[Path, typer.Argument(help="The YAML config.")]) -> None:
+    """Validate a config; every error with its line and what to write instead."""
+    loaded = read_config(file)
+    for warning in loaded.warnings:
+        ERR.print(f"warning: {warning.render(str(file))}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    names = ", ".join(f"{p.name}@{p.hash}" for p in loaded.document.policies) or "none"
+    typer.echo(f"{file}: ok (policies: {names})")
+
+
+@app.command(epilog="Example: wardgate scan --config wardgate.yaml --stage output < rows.jsonl > verdicts.jsonl")
+def scan(
+    config: ConfigOption,
+    policy: Annotated[str | None, typer.Option(help="Name of a policy; by default the config's first.")] = None,
+    stage: Annotated[str, typer.Option(help="input or output.")] = "",
+) -> None:
+    """Run the guards over JSON lines from stdin; verdicts in the same order on stdout."""
+    from gateway.scan import ScanError, scan_lines  # noqa: PLC0415
+
+    document = read_config(config).document
+    try:
+        scan_lines(document, policy, stage, sys.stdin.buffer, sys.stdout.buffer)
+    except ScanError as error:
+        raise fail(str(error)) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+
+
+@keys.command("new", epilog="Example: wardgate keys new --tenant acme --role app")
+def keys_new(
+    tenant: Annotated[str, typer.Option(help="The tenant in the config that the key is for.")],
+    role: Annotated[str, typer.Option(help="app, reviewer, senior, operator, auditor or admin.")] = "app",
+) -> None:
+    """Print a new key once, and the hash to put into the config."""
+    if role not in ("app", "reviewer", "senior", "operator", "auditor", "admin"):
+        raise fail(f"unknown role {role!r}: use app, reviewer, senior, operator, auditor or admin")
+    key = f"wg-{role}-{secrets.token_urlsafe(32)}"
+    typer.echo(f"key:  {key}")
+    typer.echo(f"hash: sha256:{hashlib.sha256(key.encode()).hexdigest()}")
+    ERR.print(f"Shown once. Put the hash under `keys:` of tenant {tenant!r} in the config.", style="dim", highlight=False)
+
+
+@flags.command("list", epilog="Example: wardgate flags list --limit 20 --since 1h")
+def flags_list(
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
+    since: Annotated[str | None, typer.Option(help="A time (2026-01-31T12:00) or an age (30m, 2h, 7d).")] = None,
+) -> None:
+    """Flagged exchanges, newest first."""
+    from gateway.flags_view import FlagsUnreachable, print_list  # noqa: PLC0415
+
+    try:
+        print_list(Settings.read(), as_json=as_json, limit=limit, since=since)
+    except (FlagsUnreachable, ValueError) as error:
+        raise fail(str(error)) from None
+
+
+@flags.command("show", epilog="Example: wardgate flags show 4f0c…")
+def flags_show(id: Annotated[str, typer.Argument(help="The answer's x-request-id.")]) -> None:
+    """One flagged exchange, whole."""
+    from gateway.flags_view import FlagsUnreachable, print_flag  # noqa: PLC0415
+
+    try:
+        found = print_flag(Settings.read(), id)
+    except FlagsUnreachable as error:
+        raise fail(str(error)) from None
+    if not found:
+        raise fail(f"no flagged exchange has the id {id!r}; `wardgate flags list` shows those that are kept")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The config in force: loaded from a file, replaced as a whole when the file changes, kept when the new one is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.metrics import Metrics
+from gateway.plan import Plan
+from gateway.upstream.client import Timeouts, Upstream
+from gateway.upstream.protocol import ModelServer
+from gateway.upstream.simulated import Simulated
+from guards.catalog import KINDS
+from guards.document import DocumentError, load
+from guards.policy import Document
+from guards.policy import Upstream as UpstreamConfig
+
+LOG = logging.getLogger("wardgate")
+POLL = 0.5
+"""Seconds between looks at the file. A look is one `stat`, and works on network and container volumes alike."""
+
+
+class Config:
+    """Owns the plan in force and the upstream clients. Exchanges take `plan` once and keep it to their end."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str], metrics: Metrics) -> None:
+        self._path = path
+        self._environ = environ
+        self._metrics = metrics
+        self._servers: dict[str, ModelServer] = {}
+        self._plan: Plan | None = None
+        self._seen: tuple[int, int, int] | None = None
+        self.error: str | None = None
+        """Why the file as it stands is not in force."""
+
+    @property
+    def plan(self) -> Plan:
+        if self._plan is None:
+            raise RuntimeError("the config is not loaded")
+        return self._plan
+
+    async def start(self) -> None:
+        """Load the file; DocumentError when it is wrong."""
+        self._seen = self._stat()
+        await self._use(read(self._path, self._environ))
+
+    async def reload(self) -> bool:
+        """Take the file as it stands. A wrong one leaves the old plan in force, and says so."""
+        try:
+            document = read(self._path, self._environ)
+        except (DocumentError, OSError) as error:
+            self.error = str(error)
+            self._metrics.reloads.labels("refused").inc()
+            LOG.error("the new config is wrong; the old one stays in force.\n%s", error)
+            return False
+        await self._use(document)
+        self.error = None
+        self._metrics.reloads.labels("done").inc()
+        LOG.info("config reloaded: %s", ", ".join(g.label for g in self.plan.guarded.values()))
+        return True
+
+    async def watch(self) -> None:
+        """Reload whenever the file changes."""
+        while True:
+            await asyncio.sleep(POLL)
+            now = self._stat()
+            if now is not None and now != self._seen:
+                self._seen = now
+                await self.reload()
+
+    async def close(self) -> None:
+        for server in self._servers.values():
+            await server.close()
+
+    def _stat(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None  # between two renames of an editor
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    async def _use(self, document: Document) -> None:
+        servers: dict[str, ModelServer] = {}
+        for upstream in document.upstreams:
+            key = _identity(upstream)
+            if key not in self._servers:
+                server = make_server(upstream)
+                await server.start()
+                self._servers[key] = server
+            servers[upstream.name] = self._servers[key]
+        self._plan = await asyncio.to_thread(Plan.build, document, servers)
+
+
+def read(path: Path, environ: Mapping[str, str]) -> Document:
+    """The validated document; DocumentError with every problem of it."""
+    return load(path.read_text("utf-8"), KINDS, environ, path.parent, name=str(path)).document
+
+
+def make_server(upstream: UpstreamConfig) -> ModelServer:
+    if upstream.kind == "simulated":
+        return Simulated()
+    limits = Timeouts(upstream.timeouts.connect, upstream.timeouts.read, upstream.timeouts.idle)
+    key = upstream.api_key.get_secret_value() if upstream.api_key else None
+    return Upstream(upstream.base_urls, key, limits)
+
+
+def _identity(upstream: UpstreamConfig) -> str:
+    """Upstreams that did not change keep their connections across a reload."""
+    secret = upstream.api_key.get_secret_value() if upstream.api_key else ""
+    return f"{upstream.model_dump_json()}{secret}"
+
+

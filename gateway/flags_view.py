@@ -1,0 +1,97 @@
+"""What `wardgate flags` prints."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.live.embedded import EmbeddedRedis
+from gateway.live.flags import FlagLog
+from gateway.settings import Settings
+
+T = TypeVar("T")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+COLOURS = {"block": "bold red", "redact": "yellow", "flag": "cyan", "allow": "dim"}
+
+
+class FlagsUnreachable(Exception):
+    """No Redis holds the flags; the message says how to reach it."""
+
+
+def parse_since(text: str | None, now: float) -> float | None:
+    """Unix time of an age (`30m`) or an ISO 8601 time (UTC unless it says otherwise)."""
+    if text is None:
+        return None
+    if age := re.fullmatch(r"(\d+)([smhd])", text):
+        return now - int(age[1]) * UNITS[age[2]]
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"--since {text!r}: write an age such as 30m, 2h, 7d, or a time such as 2026-01-31T12:00") from None
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def ask(settings: Settings, question: Callable[[FlagLog], Awaitable[T]]) -> T:
+    """Ask the flag log; the embedded Redis is started for the question if no gateway runs."""
+    embedded = None if settings.redis_url else EmbeddedRedis(settings.data)
+    if embedded is not None and not settings.data.exists():
+        raise FlagsUnreachable(f"{settings.data} does not exist. Set WARDGATE_DATA to the gateway's folder, or WARDGATE_REDIS_URL.")
+    if embedded is not None:
+        embedded.start()
+    try:
+        return asyncio.run(_ask(settings.redis_url or (embedded.url if embedded else ""), question))
+    except (RedisError, OSError) as error:
+        raise FlagsUnreachable(f"Redis does not answer: {error}. Set WARDGATE_REDIS_URL to the gateway's Redis.") from None
+    finally:
+        if embedded is not None:
+            embedded.stop()
+
+
+async def _ask(url: str, question: Callable[[FlagLog], Awaitable[T]]) -> T:
+    redis = Redis.from_url(url)
+    try:
+        return await question(FlagLog(redis))
+    finally:
+        await redis.aclose()
+
+
+def print_list(settings: Settings, *, as_json: bool, limit: int, since: str | None) -> None:
+    after = parse_since(since, time.time())
+    rows = ask(settings, lambda log: log.list(limit, after))
+    if as_json:
+        for row in rows:
+            sys.stdout.write(orjson.dumps(row).decode() + "\n")
+        return
+    Console().print(table(rows))
+
+
+def table(rows: Any) -> Table:
+    """Flag heads as a table; ids stay whole so that they can be copied."""
+    view = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("id", "time", "action", "model", "tenant", "categories"):
+        view.add_column(name, no_wrap=name in ("id", "action"), overflow="fold")
+    for row in rows:
+        action = str(row.get("action") or "")
+        cells = [row["id"], row["time"], Text(action, COLOURS.get(action, "")), row.get("model"), row.get("tenant")]
+        view.add_row(*(c if isinstance(c, Text) else Text(str(c or "")) for c in cells), ", ".join(row.get("categories") or []))
+    return view
+
+
+def print_flag(settings: Settings, id: str) -> bool:
+    found = ask(settings, lambda log: log.show(id))
+    if found is None:
+        return False
+    sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
+    return True

@@ -1,0 +1,515 @@
+"""The path of every exchange: judge the prompt, ask the model, judge what comes, keep what was flagged, let the rest go.
+
+A plain JSON answer is a stream of one chunk; both modes pass `Run`. Whatever a verdict flags is durable before the bytes
+that it judges leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from gateway.api.asgi import JSON_HEADER, STREAM_HEADERS, Headers, Send, encode_headers, send_bytes
+from gateway.errors import ContentFiltered, FlagNotDurable, InvalidRequest, UpstreamBroken, UpstreamRefused, WardgateError
+from gateway.exchange import Exchange, FlagPart
+from gateway.metrics import Metrics
+from gateway.plan import Guarded, Served
+from gateway.upstream.protocol import Answer
+from gateway.wire import chat
+from gateway.wire.arguments import Arguments
+from gateway.wire.chat import ChatAnswer
+from gateway.wire.choice import Judge
+from gateway.wire.prompt import TextSlot, check_shape, texts, with_system_prompt
+from gateway.wire.sse import FrameReader, frame
+from guards.stream import TextFilter
+from guards.verdict import RANK, Action, Verdict
+
+MAX_FRAME = 8 << 20
+MAX_ANSWER = 64 << 20
+LARGE_TEXT = 100_000
+"""Characters from which on a text is judged in a thread, so that other exchanges go on."""
+SHOWN_FINDINGS = 100
+HEADERS: dict[str, str] = {}
+
+
+class Keeper(Protocol):
+    """Keeps parts of flagged exchanges; returns once they are durable."""
+
+    async def keep(self, part: FlagPart) -> None: ...
+
+
+@dataclass(slots=True)
+class Run:
+    """One exchange on its way. `serve` is the whole of it."""
+
+    exchange: Exchange
+    served: Served
+    keeper: Keeper
+    metrics: Metrics
+    send: Send
+    started: bool = False
+    """The status and headers have left."""
+    told: int = 0
+    """Verdicts that the flag log has."""
+    parts: int = 0
+    outcome: str = "complete"
+    raw_request: dict[str, Any] | None = None
+    clock: Callable[[], float] = time.perf_counter
+    began: float = 0.0
+
+    @property
+    def guarded(self) -> Guarded:
+        return self.served.guarded
+
+    async def serve(self) -> None:
+        request = self.exchange.request
+        check_shape(request)
+        await self._judge_prompt(request)
+        if self.exchange.action is Action.BLOCK:
+            await self._keep({}, end=True)
+            await self._refuse_prompt(bool(request.get("stream")))
+            return
+        body = self._upstream_body(request)
+        with await self.served.server.open("/chat/completions", body, HEADERS) as answer:
+            if answer.status != 200:
+                await self._upstream_error(answer)
+            elif request.get("stream"):
+                await self._stream(answer)
+            else:
+                await self._whole(answer)
+
+    # -- the prompt
+
+    async def _judge_prompt(self, request: dict[str, Any]) -> None:
+        lanes = self.guarded.input
+        if lanes.enforced.idle and lanes.monitored.idle:
+            return
+        began = self.clock()
+        judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "input")
+        slots = list(texts(request))
+        if sum(len(s.text) for s in slots) > LARGE_TEXT:
+            edits = await asyncio.to_thread(judge_slots, judge, slots)
+        else:
+            edits = judge_slots(judge, slots)
+        self._took(judge, began)
+        self.exchange.verdicts += judge.verdicts
+        if edits:
+            self.raw_request = orjson.loads(orjson.dumps(request))
+            for slot, text in edits:
+                slot.put(text)
+
+    def _upstream_body(self, request: dict[str, Any]) -> bytes:
+        """The request as the model server gets it: the client's own, with the model's name and the owner's prompt."""
+        out = {**request, "model": self.served.upstream_model}
+        prompt = self.guarded.policy.system_prompt
+        if prompt is not None:
+            out["messages"] = with_system_prompt(request["messages"], prompt)
+        if not self.guarded.output.enforced.idle and out.get("return_tokens_as_token_ids"):
+            out["return_tokens_as_token_ids"] = False  # ids are text that no guard can read
+        try:
+            return orjson.dumps(out)
+        except orjson.JSONEncodeError:
+            raise InvalidRequest("The request is nested too deeply; 250 levels are the most.") from None
+
+    async def _refuse_prompt(self, stream: bool) -> None:
+        policy, exchange = self.guarded.policy, self.exchange
+        if policy.on_block == "error":
+            raise self._filtered("The prompt was blocked by the content policy.", "prompt")
+        wanted = exchange.request.get("n")
+        count = wanted if isinstance(wanted, int) and 1 <= wanted <= 128 else 1
+        id = f"chatcmpl-{exchange.id}"
+        if not stream:
+            body = chat.refused_body(id, exchange.model, policy.refusal, count, self.wardgate())
+            await self._send_whole(200, body)
+            return
+        head = self._head(id)
+        frames = chat.refused_frames(head, policy.refusal, list(range(count)), role=True, wardgate=self.wardgate())
+        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0} if self._wants_usage() else None
+        await self._start_stream()
+        await self._send_last(frames + chat.ending(head, usage))
+
+    def _head(self, id: str) -> dict[str, Any]:
+        return {"id": id, "object": "chat.completion.chunk", "created": int(time.time()), "model": self.exchange.model}
+
+    def _filtered(self, message: str, param: str) -> ContentFiltered:
+        acted = [v for v in self.exchange.verdicts if v.action is Action.BLOCK]
+        result = {v.category: {"filtered": True, "detected": True} for v in acted}
+        return ContentFiltered(message, result=result, param=param)
+
+    # -- the answer
+
+    def _answer_filter(self, key: str) -> ChatAnswer:
+        lanes, request = self.guarded.output, self.exchange.request
+        judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "output")
+        wanted = request.get("n")
+        return ChatAnswer(
+            judge,
+            key,
+            wanted if isinstance(wanted, int) else 1,
+            self.guarded.policy.system_prompt is not None,
+            self.guarded.policy.refusal,
+            guarded=not (lanes.enforced.idle and lanes.monitored.idle and not self._flagged),
+        )
+
+    async def _whole(self, answer: Answer) -> None:
+        if answer.content_type != "application/json":
+            raise UpstreamBroken("The upstream's answer is not JSON; check the upstream's base_urls.")
+        raw = await answer.read(MAX_ANSWER)
+        answer.release()
+        chunk = parse_chunk(raw)
+        filter_ = self._answer_filter("message")
+        began = self.clock()
+        changed, blocked = filter_.feed(chunk)
+        self._watch(filter_)
+        self._took(filter_.judge, began)
+        self.exchange.verdicts += filter_.judge.verdicts
+        await self._keep(filter_.texts(), end=True)
+        if blocked and self.guarded.policy.on_block == "error":
+            raise self._filtered("The answer was blocked by the content policy.", "completion")
+        for choice in chunk["choices"]:
+            if choice.get("index", 0) in blocked:
+                choice.clear()
+                choice.update(chat.refused_choice(blocked[0], self.guarded.policy.refusal))
+        if blocked:
+            indices = iter(sorted(filter_.choices))
+            for choice in chunk["choices"]:
+                choice["index"] = next(indices)
+        await self._send_whole(200, render(chunk, raw, self.wardgate(), changed=changed or bool(blocked)))
+
+    async def _stream(self, answer: Answer) -> None:
+        if answer.content_type != "text/event-stream":
+            raise UpstreamBroken("The upstream answered a stream request with something else than a stream.")
+        filter_ = self._answer_filter("delta")
+        stream = StreamWriter(self, filter_)
+        batches = read_batches(answer)
+        try:
+            async for batch in batches:
+                if await stream.take(batch):
+                    break
+            else:
+                await stream.ended()
+        except WardgateError as error:
+            if not self.started:
+                raise
+            answer.close()
+            await self._broken_stream(error, filter_)
+            return
+        if stream.clean:
+            answer.release()
+        else:
+            answer.close()
+        await stream.finish()
+
+    async def _broken_stream(self, error: WardgateError, filter_: ChatAnswer) -> None:
+        self.outcome = error.code
+        if not isinstance(error, FlagNotDurable):
+            await self._keep(filter_.texts(), end=True)
+        await self._send_last(frame(orjson.dumps(error.body())) + chat.DONE)
+
+    async def _upstream_error(self, answer: Answer) -> None:
+        """The upstream's own status and body; what it says of the prompt is judged like an answer."""
+        raw = await answer.read(1 << 20)
+        answer.release()
+        try:
+            body = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            body = None
+        if not isinstance(body, dict) or not isinstance(body.get("error"), dict):
+            message = body.get("message") if isinstance(body, dict) else None
+            text = message if isinstance(message, str) else f"The upstream answered with status {answer.status}."
+            kind = body.get("type") if isinstance(body, dict) else None
+            body = {"error": {"message": text, "type": kind or "upstream_error", "param": None, "code": "upstream_error"}}
+        text = str(body["error"].get("message", ""))
+        release = TextFilter.new(self.guarded.output.enforced, self.guarded.folder).feed(text, final=True)
+        if release.text != text:
+            body = {"error": {**body["error"], "message": "The upstream refused the request."}}
+        kept = {k: v for k in ("retry-after",) if (v := answer.headers.get(k))}
+        raise UpstreamRefused(answer.status, body, headers=kept)
+
+    # -- verdicts
+
+    def _watch(self, filter_: ChatAnswer) -> None:
+        if not filter_.judge.watch.idle:
+            for choice in filter_.choices.values():
+                choice.watch()
+
+    def _took(self, judge: Judge, began: float) -> None:
+        seconds = self.clock() - began
+        self.exchange.guard_seconds += seconds
+        self.metrics.judged(judge.stage, seconds)
+
+    @property
+    def _flagged(self) -> bool:
+        return any(RANK[v.would] > 0 or v.error for v in self.exchange.verdicts)
+
+    async def _keep(self, answer: dict[str, str], *, end: bool) -> None:
+        """Make durable what the flag log does not have yet. Unflagged exchanges cost nothing here."""
+        fresh = self.exchange.verdicts[self.told :]
+        if not self.parts and not self._flagged:
+            return
+        body: dict[str, Any] = {"verdicts": [verdict_row(v) for v in fresh], "answer": answer}
+        if not self.parts:
+            body["head"] = self._flag_head()
+        if end:
+            body["end"] = self._flag_end()
+        part = FlagPart(self.exchange.id, self.parts, self.exchange.started, body)
+        self.parts += 1
+        self.told = len(self.exchange.verdicts)
+        try:
+            await self.keeper.keep(part)
+        except FlagNotDurable:
+            self.metrics.flag_lost()
+            if self.guarded.policy.on_log_failure == "block":
+                raise
+
+    def _flag_head(self) -> dict[str, Any]:
+        x = self.exchange
+        request = self.raw_request or x.request
+        head = {"tenant": x.tenant, "model": x.model, "policy": x.policy, "route": x.route, "started": x.started}
+        return {**head, "request": request}
+
+    def _flag_end(self) -> dict[str, Any]:
+        x = self.exchange
+        return {"action": str(x.action), "outcome": self.outcome, "exposure": x.exposure, "took": self.clock() - self.began}
+
+    async def client_gone(self) -> None:
+        self.outcome = "client_closed"
+        if self.parts:
+            await self._keep({}, end=True)
+
+    def wardgate(self) -> dict[str, Any]:
+        """The `wardgate` object of an answer. Monitored guards do not show."""
+        shown = [v.finding() for v in self.exchange.verdicts if v.action is not Action.ALLOW or v.error]
+        action = str(self.exchange.action)
+        return {"action": action, "policy": self.exchange.policy, "findings": shown[:SHOWN_FINDINGS]}
+
+    # -- bytes
+
+    def headers(self) -> Headers:
+        x = self.exchange
+        return encode_headers(
+            (
+                ("x-request-id", x.id),
+                ("x-wardgate-policy", x.policy),
+                ("x-wardgate-action", str(x.action)),
+                ("x-wardgate-guard-ms", f"{x.guard_seconds * 1e3:.2f}"),
+            )
+        )
+
+    def _wants_usage(self) -> bool:
+        options = self.exchange.request.get("stream_options")
+        return isinstance(options, dict) and bool(options.get("include_usage"))
+
+    async def _send_whole(self, status: int, body: bytes) -> None:
+        self.started = True
+        await send_bytes(self.send, status, [JSON_HEADER, *self.headers()], body)
+
+    async def _start_stream(self) -> None:
+        self.started = True
+        self.metrics.first_byte(self.exchange.model, self.clock() - self.began)
+        await self.send({"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS, *self.headers()]})
+
+    async def _send_more(self, data: bytes) -> None:
+        if not self.started:
+            await self._start_stream()
+        await self.send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _send_last(self, data: bytes) -> None:
+        if not self.started:
+            await self._start_stream()
+        await self.send({"type": "http.response.body", "body": data})
+
+
+@dataclass(slots=True)
+class StreamWriter:
+    """Turns batches of upstream frames into batches of bytes for the client."""
+
+    run: Run
+    filter: ChatAnswer
+    clean: bool = False
+    """The upstream said `[DONE]`: its connection can serve again."""
+    done: bool = False
+    spoken: bool = False
+    refused: int = 0
+
+    async def take(self, batch: list[bytes]) -> bool:
+        """Filter and send one batch; True once the answer is over."""
+        began = self.run.clock()
+        out: list[bytes] = []
+        for data in batch:
+            if self.done:
+                break
+            self._frame(data, out)
+        judge = self.filter.judge
+        if self.filter.guarded:
+            self.run._took(judge, began)
+            self.run.metrics.held(self.filter.held)
+            if judge.verdicts:
+                await self._record()
+        if out:
+            await self.run._send_more(b"".join(out))
+        return self.done
+
+    async def _record(self) -> None:
+        judge = self.filter.judge
+        self.run.exchange.verdicts += judge.verdicts
+        judge.verdicts.clear()
+        await self.run._keep(self.filter.texts(), end=False)
+
+    def _frame(self, data: bytes, out: list[bytes]) -> None:
+        if data == b"[DONE]":
+            self.done = self.clean = True
+            return
+        chunk = parse_chunk(data)
+        if "error" in chunk and "choices" not in chunk:
+            raise upstream_said(chunk)
+        self._remember(chunk)
+        changed, blocked = self.filter.feed(chunk)
+        usage_only = not chunk["choices"]
+        if usage_only and "usage" in chunk:
+            return  # sent at the end, after every choice
+        if not changed:
+            self.spoken = True
+            out.append(self._with_findings(chunk, data) if self._last(chunk) else frame(data))
+            return
+        if not empty(chunk):
+            self.spoken = True
+            out.append(self._with_findings(chunk, orjson.dumps(chunk)) if self._last(chunk) else frame(orjson.dumps(chunk)))
+        if blocked:
+            self._refuse(blocked, out)
+
+    def _remember(self, chunk: dict[str, Any]) -> None:
+        if not self.filter.last:
+            keys = ("id", "object", "created", "model")
+            self.filter.last = {k: chunk[k] for k in keys if k in chunk}
+
+    def _last(self, chunk: dict[str, Any]) -> bool:
+        return self.filter.over and any(c.get("finish_reason") for c in chunk["choices"])
+
+    def _with_findings(self, chunk: dict[str, Any], data: bytes) -> bytes:
+        self._watch_end()
+        fresh = self.filter.judge.verdicts
+        self.run.exchange.verdicts += fresh
+        wardgate = orjson.dumps(self.run.wardgate())
+        del self.run.exchange.verdicts[len(self.run.exchange.verdicts) - len(fresh) :]
+        return b"data: " + data.rstrip()[:-1] + b',"wardgate":' + wardgate + b"}\n\n"
+
+    def _watch_end(self) -> None:
+        if self.filter.guarded:
+            self.run._watch(self.filter)
+
+    def _refuse(self, blocked: list[int], out: list[bytes]) -> None:
+        run = self.run
+        wardgate = None
+        if self.filter.over:
+            fresh = self.filter.judge.verdicts
+            run.exchange.verdicts += fresh
+            wardgate = run.wardgate()
+            del run.exchange.verdicts[len(run.exchange.verdicts) - len(fresh) :]
+            self.done = True
+        if not run.started and not out and run.guarded.policy.on_block == "error" and self.filter.over:
+            run.exchange.verdicts += self.filter.judge.verdicts
+            self.filter.judge.verdicts.clear()
+            raise run._filtered("The answer was blocked by the content policy.", "completion")
+        out.append(
+            chat.refused_frames(self.filter.last, run.guarded.policy.refusal, blocked, role=not self.spoken, wardgate=wardgate)
+        )
+        self.spoken = True
+
+    async def ended(self) -> None:
+        """The upstream closed without `[DONE]`: fine once every choice has ended, else the answer was cut."""
+        if not self.filter.over:
+            raise UpstreamBroken("The upstream's answer broke off.")
+
+    async def finish(self) -> None:
+        run = self.run
+        out: list[bytes] = []
+        for choice in self.filter.flush():
+            chunk = {**self.filter.last, "choices": [choice]}
+            if not empty(chunk):
+                out.append(frame(orjson.dumps(chunk)))
+            if self.filter.choices[choice["index"]].blocked:
+                choice["finish_reason"] = None
+                self._refuse([choice["index"]], out)
+        run.exchange.verdicts += self.filter.judge.verdicts
+        self.filter.judge.verdicts.clear()
+        await run._keep(self.filter.texts(), end=True)
+        usage = self.filter.usage if run._wants_usage() else None
+        if usage is None and run._wants_usage():
+            usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        out.append(chat.ending(self.filter.last, usage))
+        await run._send_last(b"".join(out))
+
+
+def judge_slots(judge: Judge, slots: list[TextSlot]) -> list[tuple[TextSlot, str]]:
+    """Judge every text of a prompt; the texts that a guard rewrote."""
+    edits: list[tuple[TextSlot, str]] = []
+    for slot in slots:
+        view = Arguments.read(slot.text) if slot.json else None
+        text = view.text if view else slot.text
+        release = judge.filter().feed(text, final=True)
+        if release.decisions or release.failures:
+            judge.note(release, slot.path, None)
+        judge.watch_text(text, slot.path, None)
+        if view and release.redacted:
+            edits.append((slot, view.redact(release.decisions, judge.redacts)))
+        elif release.redacted:
+            edits.append((slot, release.text))
+    return edits
+
+
+async def read_batches(answer: Answer) -> AsyncIterator[list[bytes]]:
+    """The frames of a stream, those that arrived together in one list."""
+    reader = FrameReader(MAX_FRAME)
+    async for data in answer.chunks():
+        batch = reader.feed(data)
+        if batch:
+            yield batch
+    reader.finish()
+
+
+def parse_chunk(data: bytes) -> dict[str, Any]:
+    try:
+        chunk = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise UpstreamBroken("The upstream sent something that is not JSON.") from None
+    if not isinstance(chunk, dict):
+        raise UpstreamBroken("The upstream sent a chunk of unknown shape.")
+    return chunk
+
+
+def upstream_said(chunk: dict[str, Any]) -> WardgateError:
+    """An error frame in the middle of a stream."""
+    error = chunk["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    message = "The upstream reported an error in the middle of its answer."
+    return UpstreamRefused(status, {"error": {"message": message, "type": "upstream_error", "param": None, "code": "upstream_error"}})
+
+
+def empty(chunk: dict[str, Any]) -> bool:
+    """Nothing is left in the chunk that a client would miss."""
+    return not chunk.get("usage") and all(
+        c.get("finish_reason") is None
+        and not c.get("logprobs")
+        and not any(v for k, v in (c.get("delta") or {}).items())
+        for c in chunk["choices"]
+    )
+
+
+def render(chunk: dict[str, Any], raw: bytes, wardgate: dict[str, Any], *, changed: bool) -> bytes:
+    """The body with its `wardgate` object; an unchanged body keeps the upstream's bytes."""
+    if changed or not chunk:
+        return orjson.dumps({**chunk, "wardgate": wardgate})
+    return raw.rstrip()[:-1] + b',"wardgate":' + orjson.dumps(wardgate) + b"}"
+
+
+def verdict_row(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the flag log keeps it."""
+    row = {**verdict.finding(), "would": str(verdict.would), "version": verdict.version}
+    return {**row, "spans": [list(s) for s in verdict.spans]}

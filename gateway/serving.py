@@ -1,0 +1,153 @@
+"""Runs the gateway: one process, or a parent that watches several."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from gateway.live.embedded import EmbeddedRedis, EmbeddedRedisError
+from gateway.logs import configure
+from gateway.settings import Settings
+from guards.policy import Document
+
+LOG = logging.getLogger("wardgate")
+TICK = 0.2
+DRAIN = 30
+"""Seconds that answers under way may take when the gateway stops."""
+
+
+class Refused(Exception):
+    """The gateway does not start; the message says what to do."""
+
+
+def run(settings: Settings, document: Document, host: str, port: int, workers: int) -> None:
+    """Serve until told to stop."""
+    if not document.tenants and not is_loopback(host):
+        raise Refused(
+            f"The config has no tenants, so the gateway would be open to everyone who reaches {host}.\n"
+            "Add `tenants:` with keys (`wardgate keys new --tenant NAME`), or listen on 127.0.0.1."
+        )
+    configure(settings.log_level)
+    sock = bind(host, port)
+    LOG.info("listening on http://%s:%s", host, sock.getsockname()[1])
+    try:
+        if workers == 1:
+            run_alone(settings, sock)
+        else:
+            run_many(settings, sock, workers)
+    except EmbeddedRedisError as error:
+        raise Refused(str(error)) from None
+    finally:
+        sock.close()
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise Refused(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from None
+    sock.listen(2048)
+    sock.set_inheritable(True)
+    return sock
+
+
+def uvicorn_config(app: object, workers: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        app if callable(app) else str(app),  # type: ignore[arg-type]
+        factory=isinstance(app, str),
+        workers=workers,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        ws="none",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN,
+        log_config=None,
+        backlog=2048,
+    )
+
+
+def run_alone(settings: Settings, sock: socket.socket) -> None:
+    from gateway.app import create_app  # Prometheus reads its environment when it is imported  # noqa: PLC0415
+
+    server = uvicorn.Server(uvicorn_config(create_app(settings), 1))
+    server.run(sockets=[sock])
+    if not server.started:
+        sys.exit(3)
+
+
+class Supervisor(Multiprocess):
+    """Workers share the socket. A hang-up means a new config, which every worker takes by itself."""
+
+    def handle_hup(self) -> None:
+        for process in self.processes:
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGHUP)
+
+
+def run_many(settings: Settings, sock: socket.socket, workers: int) -> None:
+    """The parent owns what the workers share: the embedded Redis and the folder of their metrics."""
+    folder = Path(tempfile.mkdtemp(prefix="wardgate-metrics-"))
+    redis = None if settings.redis_url else EmbeddedRedis(settings.data)
+    stop = threading.Event()
+    try:
+        if redis is not None:
+            redis.start()
+            threading.Thread(target=keep, args=(redis, stop), daemon=True).start()
+        os.environ.update(environment(replace(settings, metrics_dir=folder), redis.url if redis else settings.redis_url or ""))
+        Supervisor(uvicorn_config("gateway.app:create_from_environment", workers), target=serve_worker, sockets=[sock]).run()
+    finally:
+        stop.set()
+        if redis is not None:
+            redis.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def serve_worker(sockets: list[socket.socket] | None = None) -> None:
+    settings = Settings.read()
+    configure(settings.log_level)
+    uvicorn.Server(uvicorn_config("gateway.app:create_from_environment", 1)).run(sockets=sockets)
+
+
+def environment(settings: Settings, redis_url: str) -> dict[str, str]:
+    """What the workers are told."""
+    return {
+        "WARDGATE_CONFIG": str(settings.config),
+        "WARDGATE_DATA": str(settings.data),
+        "WARDGATE_REDIS_URL": redis_url,
+        "WARDGATE_LOG_LEVEL": settings.log_level,
+        "PROMETHEUS_MULTIPROC_DIR": str(settings.metrics_dir),
+    }
+
+
+def keep(redis: EmbeddedRedis, stop: threading.Event) -> None:
+    while not stop.wait(TICK):
+        redis.ensure()

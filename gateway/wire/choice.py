@@ -1,0 +1,256 @@
+"""One choice of a chat answer: its carriers, each behind a filter of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.errors import UpstreamBroken
+from gateway.wire.arguments import Arguments
+from gateway.wire.logprobs import LogprobFilter
+from guards.guard import Failure
+from guards.lane import Duty, Lane
+from guards.stream import BLOCK_RANK, REDACT_RANK, Decision, Release, TextFilter
+from guards.text.fold import Folder
+from guards.verdict import Action, Span, Stage, Verdict
+
+NOT_TEXT = frozenset({"role", "id", "type", "name", "tool_call_id"})
+
+
+@dataclass(slots=True)
+class Judge:
+    """What all filters of an answer share: the lane, and the verdicts that come of it."""
+
+    lane: Lane
+    watch: Lane
+    """Monitored guards: they see the same texts, at the end, and hold nothing back."""
+    folder: Folder
+    stage: Stage
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    def filter(self) -> TextFilter:
+        return TextFilter.new(self.lane, self.folder)
+
+    def note(self, release: Release, where: str, choice: int | None) -> None:
+        """Turn what a release decided into verdicts."""
+        for decision in release.decisions:
+            self.verdicts.append(self._verdict(self.lane.rules[decision.rule], decision, where, choice))
+        self._failures(self.lane, release.failures, where, choice)
+
+    def watch_text(self, text: str, where: str, choice: int | None) -> None:
+        if self.watch.idle or not text:
+            return
+        release = TextFilter.new(self.watch, self.folder).feed(text, final=True)
+        for decision in release.decisions:
+            self.verdicts.append(self._verdict(self.watch.rules[decision.rule], decision, where, choice))
+        self._failures(self.watch, release.failures, where, choice)
+
+    def _verdict(self, duty: Duty, decision: Decision, where: str, choice: int | None) -> Verdict:
+        match = decision.match
+        return Verdict(
+            guard=duty.name,
+            stage=self.stage,
+            field=where,
+            category=duty.category,
+            action=duty.enforced,
+            would=duty.action,
+            choice=choice,
+            entity=match.entity,
+            spans=(Span(match.start, min(match.end, 1 << 53)),),
+            version=duty.version,
+        )
+
+    def _failures(self, lane: Lane, failures: Iterable[Failure], where: str, choice: int | None) -> None:
+        for failure in failures:
+            duty = lane.rules[failure.index]
+            action = Action.BLOCK if duty.blocks_on_error else Action.ALLOW
+            self.verdicts.append(
+                Verdict(
+                    guard=duty.name,
+                    stage=self.stage,
+                    field=where,
+                    category=duty.category,
+                    action=action,
+                    would=duty.on_error,
+                    score=0.0,
+                    choice=choice,
+                    version=duty.version,
+                    error=failure.error,
+                )
+            )
+
+    def redacts(self, decision: Decision) -> bool:
+        return REDACT_RANK <= self.lane.rules[decision.rule].rank < BLOCK_RANK
+
+
+@dataclass(slots=True)
+class Call:
+    """A tool call being gathered: released whole, once it has been judged."""
+
+    entry: dict[str, Any]
+    function: dict[str, Any]
+    name: str = ""
+    arguments: str | None = None
+
+    def add(self, entry: dict[str, Any]) -> None:
+        function = entry.get("function") if isinstance(entry.get("function"), dict) else None
+        for key, value in entry.items():
+            if key != "function" and value is not None:
+                self.entry[key] = value
+        for key, value in (function or {}).items():
+            if key == "name" and isinstance(value, str):
+                self.name += value
+            elif key == "arguments" and isinstance(value, str):
+                self.arguments = (self.arguments or "") + value
+            elif key not in ("name", "arguments"):
+                self.function[key] = value
+
+    def entry_with(self, name: str, arguments: str | None) -> dict[str, Any]:
+        function = {**({"name": name} if name else {}), **({} if arguments is None else {"arguments": arguments})}
+        return {**self.entry, "function": {**function, **self.function}}
+
+
+@dataclass(slots=True)
+class ChoiceFilter:
+    """Filters the deltas of one choice, or its one whole message."""
+
+    index: int
+    key: str
+    """`delta` in a stream, `message` in a body: the field paths of its findings begin so."""
+    judge: Judge
+    texts: dict[str, TextFilter] = field(default_factory=dict)
+    raw: dict[str, list[str]] = field(default_factory=dict)
+    """Carrier -> what the model wrote in it, for the flag log."""
+    calls: dict[int, Call] = field(default_factory=dict)
+    legacy: Call | None = None
+    logprobs: LogprobFilter | None = None
+    told: dict[str, int] = field(default_factory=dict)
+    """Carrier -> how many pieces of `raw` the flag log has."""
+    blocked: bool = False
+    finished: bool = False
+
+    @property
+    def held(self) -> int:
+        return sum(f.held for f in self.texts.values())
+
+    def feed(self, choice: dict[str, Any], *, final: bool) -> bool:
+        """Filter one chunk of the choice in place. Returns whether anything changed."""
+        if self.blocked or self.finished:
+            raise UpstreamBroken("The upstream went on with a choice that had ended.")
+        node = choice.get(self.key)
+        if node is None:
+            node = choice[self.key] = {}
+        if not isinstance(node, dict):
+            raise UpstreamBroken("The upstream sent a choice of unknown shape.")
+        changed = self._feed_texts(node, final)
+        changed |= self._feed_calls(node, final)
+        changed |= self._feed_logprobs(choice, final)
+        self.finished = final
+        return changed
+
+    def _feed_texts(self, node: dict[str, Any], final: bool) -> bool:
+        changed = False
+        names = [n for n, v in node.items() if isinstance(v, str) and n not in NOT_TEXT]
+        if isinstance(node.get("content"), list):
+            raise UpstreamBroken("The upstream sent content of unknown shape.")
+        for name in dict.fromkeys([*names, *self.texts]) if final else names:
+            text = node.get(name) or ""
+            if text or final:
+                changed |= self._feed_text(node, name, text, final)
+        return changed
+
+    def _feed_text(self, node: dict[str, Any], name: str, text: str, final: bool) -> bool:
+        known = self.texts.get(name)
+        if known is None:
+            known = self.texts[name] = self.judge.filter()
+            self.raw[name] = []
+        if text:
+            self.raw[name].append(text)
+        release = known.feed(text, final=final)
+        if release.decisions or release.failures:
+            self.judge.note(release, self._path(name), self.index)
+        if release.blocked:
+            self.blocked = True
+        if release.text == text:
+            return release.blocked
+        node[name] = release.text
+        return True
+
+    def _feed_calls(self, node: dict[str, Any], final: bool) -> bool:
+        entries = node.pop("tool_calls", None)
+        legacy = node.pop("function_call", None)
+        if not entries and not legacy and not self.calls and self.legacy is None:
+            for name, value in (("tool_calls", entries), ("function_call", legacy)):
+                if value is not None:
+                    node[name] = value
+            return False
+        for position, entry in enumerate(entries or ()):
+            if not isinstance(entry, dict) or not isinstance(entry.get("index", position), int):
+                raise UpstreamBroken("The upstream sent a tool call of unknown shape.")
+            self.calls.setdefault(entry.get("index", position), Call({}, {})).add(entry)
+        if isinstance(legacy, dict):
+            self.legacy = self.legacy or Call({}, {})
+            self.legacy.add({"function": legacy})
+        if final and not self.blocked:
+            self._release_calls(node)
+        return True
+
+    def _release_calls(self, node: dict[str, Any]) -> None:
+        if self.calls:
+            node["tool_calls"] = [self._judged(call, f"tool_calls[{i}].function") for i, call in sorted(self.calls.items())]
+        if self.legacy is not None:
+            node["function_call"] = self._judged(self.legacy, "function_call")["function"]
+
+    def _judged(self, call: Call, where: str) -> dict[str, Any]:
+        name = self._whole(call.name, f"{where}.name") if call.name else ""
+        if call.arguments is None:
+            return call.entry_with(name, None)
+        self.raw.setdefault(f"{where}.arguments", []).append(call.arguments)
+        view = Arguments.read(call.arguments)
+        release = self.judge.filter().feed(view.text, final=True)
+        self.judge.note(release, self._path(f"{where}.arguments"), self.index)
+        self.judge.watch_text(view.text, self._path(f"{where}.arguments"), self.index)
+        self.blocked |= release.blocked
+        return call.entry_with(name, view.redact(release.decisions, self.judge.redacts))
+
+    def _whole(self, text: str, where: str) -> str:
+        release = self.judge.filter().feed(text, final=True)
+        self.judge.note(release, self._path(where), self.index)
+        self.blocked |= release.blocked
+        return release.text
+
+    def _feed_logprobs(self, choice: dict[str, Any], final: bool) -> bool:
+        node = choice.get("logprobs")
+        if node is None and (self.logprobs is None or not final):
+            return False
+        if node is not None and not isinstance(node, dict):
+            raise UpstreamBroken("The upstream sent logprobs of unknown shape.")
+        if self.logprobs is None:
+            self.logprobs = LogprobFilter.new(self.judge.filter(), self.judge.filter)
+        kept, release = self.logprobs.feed(node or {}, final=final)
+        self.judge.note(release, self._path("logprobs"), self.index)
+        self.blocked |= release.blocked
+        if kept == node:
+            return False
+        choice["logprobs"] = kept
+        return True
+
+    def watch(self) -> None:
+        """Show the whole texts to the monitored guards."""
+        for name, pieces in self.raw.items():
+            if not name.endswith(".arguments"):
+                self.judge.watch_text("".join(pieces), self._path(name), self.index)
+
+    def untold(self) -> dict[str, str]:
+        """Field -> what the model wrote there since the last call."""
+        out: dict[str, str] = {}
+        for name, pieces in self.raw.items():
+            known = self.told.get(name, 0)
+            if len(pieces) > known:
+                out[self._path(name)] = "".join(pieces[known:])
+                self.told[name] = len(pieces)
+        return out
+
+    def _path(self, name: str) -> str:
+        return f"choices[{self.index}].message.{name}"

@@ -1,0 +1,106 @@
+"""The texts of a chat request, and the owner's system prompt that joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.errors import InvalidRequest, SystemMessageRefused
+from guards.policy import SystemPrompt
+
+NOT_TEXT = frozenset({"role", "type", "id", "tool_call_id", "image_url", "input_audio", "video_url", "audio_url", "file"})
+"""Keys of a message whose strings are names, ids or media, not text for the model to read."""
+SYSTEM_ROLES = frozenset({"system", "developer"})
+DEPTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class TextSlot:
+    """A text of the request and the place where it stands."""
+
+    holder: dict[str, Any] | list[Any]
+    key: Any
+    path: str
+    text: str
+    role: str
+    json: bool = False
+    """The text is JSON written by a model: tool-call arguments."""
+
+    def put(self, text: str) -> None:
+        self.holder[self.key] = text
+
+
+def check_shape(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The messages, or InvalidRequest. What else is wrong the upstream says in its own words."""
+    messages = request.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise InvalidRequest("`messages` must be a non-empty array of message objects.", param="messages")
+    for i, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise InvalidRequest("Each message must be an object.", param=f"messages[{i}]")
+        if not isinstance(message.get("role"), str):
+            raise InvalidRequest("Each message needs a `role`, a string.", param=f"messages[{i}].role")
+        if not isinstance(message.get("content"), str | list | None):
+            raise InvalidRequest("`content` must be a string, an array of parts, or null.", param=f"messages[{i}].content")
+    if not isinstance(request.get("stream"), bool | None):
+        raise InvalidRequest("`stream` must be true or false.", param="stream")
+    return messages
+
+
+def texts(request: dict[str, Any]) -> Iterator[TextSlot]:
+    """Every text that the client wrote and the model will read: all messages, all parts, tool calls and results, tools."""
+    for i, message in enumerate(request["messages"]):
+        yield from _walk(message, f"messages[{i}]", str(message.get("role")), 0)
+    for name in ("tools", "functions", "documents"):
+        if isinstance(request.get(name), list):
+            yield from _walk(request[name], name, "tool", 0)
+
+
+def _walk(node: dict[str, Any] | list[Any], path: str, role: str, depth: int) -> Iterator[TextSlot]:
+    if depth > DEPTH:
+        raise InvalidRequest(f"The request is nested more than {DEPTH} levels deep.", param=path)
+    for key, value in list(node.items()) if isinstance(node, dict) else list(enumerate(node)):
+        if isinstance(key, str) and key in NOT_TEXT:
+            continue
+        where = f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]"
+        if isinstance(value, str):
+            if value:
+                yield TextSlot(node, key, where, value, role, json=key == "arguments")
+        elif isinstance(value, dict | list):
+            yield from _walk(value, where, role, depth + 1)
+
+
+def with_system_prompt(messages: list[dict[str, Any]], prompt: SystemPrompt) -> list[dict[str, Any]]:
+    """The messages as the model gets them.
+
+    `prepend`: the owner's text leads, joined with the client's leading system messages into one, since many chat
+    templates take a single system message at the beginning only. `replace`: the client's system messages are dropped.
+    `only`: they are refused.
+    """
+    if prompt.mode == "prepend":
+        lead = 0
+        while lead < len(messages) and _is_system(messages[lead]):
+            lead += 1
+        return [{"role": "system", "content": _joined(prompt.text, messages[:lead])}, *messages[lead:]]
+    if prompt.mode == "only":
+        for i, message in enumerate(messages):
+            if _is_system(message):
+                raise SystemMessageRefused(
+                    "This model takes no system or developer messages; leave them out.", param=f"messages[{i}].role"
+                )
+    return [{"role": "system", "content": prompt.text}, *(m for m in messages if not _is_system(m))]
+
+
+def _is_system(message: dict[str, Any]) -> bool:
+    return str(message["role"]).strip().lower() in SYSTEM_ROLES
+
+
+def _joined(owner: str, messages: list[dict[str, Any]]) -> str | list[Any]:
+    contents = [m.get("content") for m in messages if m.get("content")]
+    if all(isinstance(c, str) for c in contents):
+        return "\n\n".join([owner, *(str(c) for c in contents)])
+    parts: list[Any] = [{"type": "text", "text": owner}]
+    for content in contents:
+        parts += [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+    return parts
