@@ -38,6 +38,7 @@ class Gateway:
 
     web: FastAPI
     chat: ChatSurface
+    flags: FlagLog
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == ROUTE:
@@ -67,7 +68,7 @@ def create_app(settings: Settings) -> Gateway:
     install(web)
     web.include_router(health_routes(config, recorder, metrics))
     web.include_router(model_routes(config))
-    return Gateway(web, ChatSurface(config, recorder, metrics))
+    return Gateway(web, ChatSurface(config, recorder, metrics), flags)
 
 
 @dataclass(slots=True)

@@ -14,8 +14,7 @@ from rich.console import Console
 
 from gateway.settings import Settings
 from guards.catalog import KINDS
-from guards.document import Loaded, load
-from guards.problem import DocumentError
+from guards.document import DocumentError, Loaded, load_file
 
 app = typer.Typer(
     name="wardgate",
@@ -43,13 +42,9 @@ def fail(message: str) -> typer.Exit:
 def read_config(path: Path) -> Loaded:
     """The validated config; every problem of it on stderr otherwise."""
     try:
-        return load(path.read_text("utf-8"), KINDS, os.environ, path.parent, name=str(path))
+        return load_file(path, KINDS, os.environ)
     except DocumentError as error:
         raise fail(str(error)) from None
-    except OSError as error:
-        raise fail(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise fail(f"{path}: not a UTF-8 text file") from None
 
 
 @app.command(epilog="Example: wardgate serve --config wardgate.yaml --port 8080 --workers 2")

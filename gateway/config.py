@@ -13,11 +13,11 @@ from gateway.upstream.client import Timeouts, Upstream
 from gateway.upstream.protocol import ModelServer
 from gateway.upstream.simulated import Simulated
 from guards.catalog import KINDS
-from guards.document import DocumentError, load
-from guards.policy import Document
+from guards.document import DocumentError, Loaded, load_file
 from guards.policy import Upstream as UpstreamConfig
 
 LOG = logging.getLogger("wardgate")
+Stamp = tuple[tuple[int, int, int], ...]
 POLL = 0.5
 """Seconds between looks at the file. A look is one `stat`, and works on network and container volumes alike."""
 
@@ -31,7 +31,8 @@ class Config:
         self._metrics = metrics
         self._servers: dict[str, ModelServer] = {}
         self._plan: Plan | None = None
-        self._seen: tuple[int, int, int] | None = None
+        self._files: tuple[Path, ...] = (path,)
+        self._seen: Stamp | None = None
         self.error: str | None = None
         """Why the file as it stands is not in force."""
 
@@ -43,19 +44,18 @@ class Config:
 
     async def start(self) -> None:
         """Load the file; DocumentError when it is wrong."""
-        self._seen = self._stat()
-        await self._use(read(self._path, self._environ))
+        await self._use(load_file(self._path, KINDS, self._environ))
 
     async def reload(self) -> bool:
         """Take the file as it stands. A wrong one leaves the old plan in force, and says so."""
         try:
-            document = read(self._path, self._environ)
-        except (DocumentError, OSError) as error:
+            loaded = load_file(self._path, KINDS, self._environ)
+        except DocumentError as error:
             self.error = str(error)
             self._metrics.reloads.labels("refused").inc()
             LOG.error("the new config is wrong; the old one stays in force.\n%s", error)
             return False
-        await self._use(document)
+        await self._use(loaded)
         self.error = None
         self._metrics.reloads.labels("done").inc()
         LOG.info("config reloaded: %s", ", ".join(g.label for g in self.plan.guarded.values()))
@@ -74,14 +74,16 @@ class Config:
         for server in self._servers.values():
             await server.close()
 
-    def _stat(self) -> tuple[int, int, int] | None:
+    def _stat(self) -> Stamp | None:
+        """The state of the config file and of the files that it names."""
         try:
-            found = self._path.stat()
+            found = [f.stat() for f in self._files]
         except OSError:
             return None  # between two renames of an editor
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in found)
 
-    async def _use(self, document: Document) -> None:
+    async def _use(self, loaded: Loaded) -> None:
+        document = loaded.document
         servers: dict[str, ModelServer] = {}
         for upstream in document.upstreams:
             key = _identity(upstream)
@@ -91,11 +93,8 @@ class Config:
                 self._servers[key] = server
             servers[upstream.name] = self._servers[key]
         self._plan = await asyncio.to_thread(Plan.build, document, servers)
-
-
-def read(path: Path, environ: Mapping[str, str]) -> Document:
-    """The validated document; DocumentError with every problem of it."""
-    return load(path.read_text("utf-8"), KINDS, environ, path.parent, name=str(path)).document
+        self._files = (self._path, *loaded.files)
+        self._seen = self._stat()
 
 
 def make_server(upstream: UpstreamConfig) -> ModelServer:

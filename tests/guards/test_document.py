@@ -1,0 +1,387 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from guards.document import DocumentError, Loaded, Problem, load, load_file
+from tests.guards.kinds_for_tests import KINDS
+
+HASH = "sha256:" + "a" * 64
+SECRET = "hunter2-s3cr3t"
+
+GOOD = rf"""
+version: 1
+upstreams:
+  - name: vllm
+    base_urls: [http://127.0.0.1:8000/v1]
+    api_key: ${{API_KEY}}
+    timeouts: {{connect: 500ms, read: 5m, idle: 1h}}
+models:
+  - {{name: assistant, upstream: vllm, upstream_model: Qwen/Qwen3-8B, policy: support}}
+policies:
+  - name: support
+    system_prompt: {{text: You help., mode: prepend}}
+    on_block: refuse
+    streaming: {{mode: bounded, slack: 100}}
+    escalation: {{deliver: withhold, wait: 20s, deadline: 30m, on_deadline: block}}
+    guards:
+      - name: codename
+        kind: pattern
+        stages: [output]
+        pattern: 'Project [A-Z]\w{{2,20}}'
+        action: block
+        timeout: 500ms
+      - name: score
+        kind: scorer
+        category: jailbreak
+        thresholds:
+          flag: 0.4
+          block: 0.9
+tenants:
+  - name: acme
+    keys: ["{HASH}"]
+    models: [assistant]
+    limits: {{requests_per_minute: 600}}
+    policy: support
+server: {{max_body: 64kB}}
+"""
+
+
+def read(text: str, environ: dict[str, str] | None = None, base: Path = Path()) -> Loaded:
+    return load(text, KINDS, {"API_KEY": SECRET} if environ is None else environ, base, "gate.yaml")
+
+
+def problems(text: str, environ: dict[str, str] | None = None, base: Path = Path()) -> tuple[Problem, ...]:
+    with pytest.raises(DocumentError) as failure:
+        read(text, environ, base)
+    return failure.value.problems
+
+
+def changed(old: str, new: str) -> str:
+    assert GOOD.count(old) == 1, old
+    return GOOD.replace(old, new)
+
+
+def line_of(text: str, mark: str = "#!") -> int:
+    return next(i for i, line in enumerate(text.splitlines(), 1) if mark in line)
+
+
+def test_a_good_document_says_what_it_says() -> None:
+    document, warnings, files = read(GOOD)
+    upstream, rule = document.upstreams[0], document.policies[0].guards[0]
+    assert upstream.api_key is not None
+    assert upstream.api_key.get_secret_value() == SECRET
+    assert (upstream.timeouts.connect, upstream.timeouts.read, upstream.timeouts.idle) == (0.5, 300.0, 3600.0)
+    assert (rule.pattern, rule.timeout, rule.stages) == (r"Project [A-Z]\w{2,20}", 0.5, ("output",))
+    assert document.policies[0].guards[1].thresholds == {"flag": 0.4, "block": 0.9}
+    assert document.tenants[0].limits.requests_per_minute == 600
+    assert document.server.max_body == 64 * 1024
+    assert (warnings, files) == ((), ())
+
+
+def test_the_example_that_ships_is_good() -> None:
+    loaded = load_file(Path(__file__).parents[2] / "deploy" / "example.yaml", KINDS, {})
+    assert loaded.warnings == ()
+    assert not loaded.document.tenants
+
+
+# What the document says instead, with #! on the line at fault; words of the message; words of the remedy.
+VALUES = [
+    ("version: 1", "version: 2 #!", "reads version 1, not `2`", "version: 1"),
+    ("version: 1", "version: true #!", "version 1, not `true`", "version: 1"),
+    ("version: 1", 'version: "1" #!', "version 1", "version: 1"),
+    ("version: 1\nupstreams:", "upstreams: #!", "has no `version`", "`version: 1`"),
+    ("    on_block: refuse", "    on_blok: refuse #!", "unknown key `on_blok`", "did you mean `on_block`?"),
+    ("version: 1", "version: 1\nplugins: [] #!", "unknown key `plugins` in the document", "Known keys: models"),
+    ("on_block: refuse", "on_block: refus #!", "refuse or error, not `refus`", "did you mean refuse?"),
+    ("on_block: refuse", "on_block: [refuse] #!", "must be refuse or error", "on_block: refuse"),
+    ("mode: bounded, slack: 100}", "mode: strict, slack: 5} #!", "`slack`, which only", "remove `slack`"),
+    ("{mode: bounded, slack: 100}", "audt #!", "strict, bounded or audit, not `audt`", "did you mean audit?"),
+    ("slack: 100}", "slack: many} #!", "whole number above 0", "slack: 200"),
+    ("wait: 20s", "wait: 20 #!\n     ", "duration without a unit", "20s"),
+    ("wait: 20s", "wait: soon #!\n     ", "is not a duration", "wait: 20s"),
+    ("wait: 20s", "wait: 0s #!\n     ", "longer than nothing", "wait: 20s"),
+    ("max_body: 64kB}", "max_body: much} #!", "is not a size", "max_body: 32MB"),
+    ("max_body: 64kB}", "max_body: 0} #!", "larger than nothing", "max_body"),
+    ("requests_per_minute: 600}", "requests_per_minute: true} #!", "whole number above 0", "600"),
+    ("  - name: support\n", "  - name: 5 #!\n", "must be text", "quotes"),
+    ("  - name: support\n", "  - name: 'sup\tport' #!\n", "is not a usable name", "ASCII"),
+    ("base_urls: [http://127.0.0.1:8000/v1]", "base_urls: [ftp://h] #!", "http or https URL", "http://host"),
+    ("base_urls: [http://127.0.0.1:8000/v1]", "base_urls: ['http://h:x/'] #!", "http or https URL", "http://host"),
+    ("base_urls: [http://127.0.0.1:8000/v1]", "base_urls: http://h/v1 #!", "must be a list", "base_urls: ["),
+    ("    base_urls: [http://127.0.0.1:8000/v1]", "    base_urls: [] #!", "no `base_urls`", "kind: simulated"),
+    ("name: vllm\n    base_urls: [http://127.0.0.1:8000/v1]", "name: vllm #!", "no `base_urls`", "kind: simulated"),
+    ("system_prompt: {text: You help., mode: prepend}", "system_prompt: x #!", "must be a mapping", "{text:"),
+    ("system_prompt: {text: You help.,", "system_prompt: {text: ' ', #!\n     ", "is blank", "remove `system_prompt`"),
+    (f'keys: ["{HASH}"]', 'keys: ["wg-plain"] #!', "is not the hash of a key", "sha256:<64 hex digits>"),
+    (f'keys: ["{HASH}"]', "keys: [] #!", "`tenants[0].keys` is empty", "keys: ["),
+    (f'keys: ["{HASH}"]', f'keys: ["{HASH}", "{HASH}"] #!', "given twice", "wardgate keys new"),
+    ("    models: [assistant]\n", "    models: #!\n", "has no value", "models: [assistant]"),
+    ("models: [assistant]\n", "models: [asistant] #!\n", "no model `asistant`", "did you mean `assistant`?"),
+    ("    policy: support\nserver", "    policy: suport #!\nserver", "no policy `suport`", "did you mean `support`?"),
+    ("policy: support}", "policy: zzz} #!", "no policy `zzz`", "name one of `support`"),
+    ("upstream: vllm,", "upstream: vlm, #!\n    ", "no upstream `vlm`", "did you mean `vllm`?"),
+    ("policies:\n", "policies:\n  - {name: support} #1\n", "second policy is named `support`", "name of its own"),
+    ("tenants:\n", "tenants: {a: 1} #!\nx-y:\n", "`tenants` must be a list", "tenants: ["),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message", "remedy"), VALUES)
+def test_a_wrong_value_is_told_with_its_line_and_remedy(old: str, new: str, message: str, remedy: str) -> None:
+    text = changed(old, new)
+    expected = line_of(text) if "#!" in text else line_of(text, "#1") + 1
+    found = problems(text)
+    assert any(p.line == expected and message in p.message and remedy in p.remedy for p in found), found
+
+
+# The same for one guard, written in one line.
+GUARDS = [
+    ("{name: g}", "has no `kind`", "kind: pattern"),
+    ("{name: g, kind: patern, pattern: x}", "no guard kind `patern`", "did you mean pattern?"),
+    ("{name: g, kind: oracle}", "no guard kind `oracle`", "Known kinds: denylist, length, pattern"),
+    ("{name: g, kind: pattern}", "kind pattern needs `pattern`", "pattern: 'Project"),
+    ("{name: g, kind: pattern, pattern: ''}", "is empty", "write"),
+    ("{name: g, kind: length}", "kind length needs `max_chars`", "max_chars: 20000"),
+    (
+        "{name: g, kind: pattern, pattern: x, entities: [email]}",
+        "belongs to kinds pii, secrets, unicode, not",
+        "remove",
+    ),
+    ("{name: g, kind: pii, max_chars: 5}", "`max_chars` belongs to kind length, not pii", "remove it"),
+    ("{name: g, kind: pii, entites: [email]}", "unknown key `entites`", "did you mean `entities`?"),
+    ("{name: g, kind: pattern, pattern: 'a*'}", "unbounded repeat: a*", r"\w{1,64}"),
+    ("{name: g, kind: pii, thresholds: {block: 0.5}}", "kind pii is exact", "action: block"),
+    ("{name: g, kind: scorer, thresholds: {flag: 0.9, block: 0.4}}", "`block` at 0.4 is not above `flag`", "higher"),
+    ("{name: g, kind: scorer, thresholds: {block: 0.5, flag: 0.5}}", "must rise", "remove one"),
+    ("{name: g, kind: scorer, thresholds: {block: 1.5}}", "number from 0 to 1", "0.7"),
+    ("{name: g, kind: scorer, thresholds: {block: -0.1}}", "number from 0 to 1", "0.7"),
+    ("{name: g, kind: scorer, thresholds: {block: .nan}}", "number from 0 to 1", "0.7"),
+    ("{name: g, kind: scorer, thresholds: {blok: 0.5}}", "unknown action, `blok`", "did you mean `block`?"),
+    ("{name: g, kind: scorer, thresholds: {allow: 0.1, block: 0.5}}", "`allow` needs no threshold", "remove it"),
+    ("{name: g, kind: scorer, thresholds: {}}", "can never act: `thresholds` is empty", "block: 0.95"),
+    ("{name: g, kind: scorer, thresholds: 0.5}", "must be a mapping", "thresholds: {"),
+    ("{name: g, kind: classifier, thresholds: {flag: 0.9, block: 0.4}}", "must rise", "higher"),
+    ("{name: g, kind: pii, stages: []}", "can never act: `stages` is empty", "[input, output]"),
+    ("{name: g, kind: pii, stages: [inptu]}", "input or output, not `inptu`", "did you mean input?"),
+    ("{name: g, kind: pii, stages: input}", "must be a list", "stages: [input, output]"),
+    ("{name: g, kind: pii, stages: [input, input]}", "stage `input` stands twice", "keep one"),
+    ("{name: g, kind: pii, category: jailbrake}", "no category `jailbrake`", "did you mean jailbreak?"),
+    ("{name: g, kind: pii, category: zzz}", "no category `zzz`", "code_abuse"),
+    ("{name: g, kind: pii, action: allow}", "can never act: `action: allow`", "mode: monitor"),
+    ("{name: g, kind: pii, action: escalate}", "only allow, flag, redact or block act", "block"),
+    ("{name: g, kind: pii, action: revise}", "no effect on kind pii", "block"),
+    ("{name: g, kind: pii, action: blok}", "not `blok`", "did you mean block?"),
+    ("{name: g, kind: pii, mode: watch}", "enforce or monitor, not `watch`", "mode: enforce"),
+    ("{name: g, kind: pii, timeout: 500}", "without a unit", "500ms"),
+    ("{name: g, kind: pattern, pattern: x, ignore_case: maybe}", "must be true or false", "true"),
+    ("{name: g, kind: denylist}", "has no terms", "terms_file"),
+    ("{name: g, kind: denylist, terms: []}", "has no terms", "terms: ["),
+    ("{name: g, kind: denylist, terms: ['']}", "is empty", "terms: ["),
+    ("{name: g, kind: denylist, terms: [1984]}", "must be text", "quotes"),
+    ("{name: g, kind: denylist, terms_file: gone.txt}", "`gone.txt` cannot be read: No such file", "relative to this"),
+    ("{name: g, kind: denylist, terms_file: .}", "cannot be read: Is a directory", "UTF-8"),
+    ("{name: codename, kind: pii}", "second guard of this policy is named `codename`", "name of its own"),
+    (
+        r"{name: g, kind: pattern, pattern: 'Project [A-Z]\w{2,20}', timeout: 500ms, stages: [output]}",
+        "same kind",
+        "re",
+    ),
+]
+
+
+@pytest.mark.parametrize(("guard", "message", "remedy"), GUARDS)
+def test_a_wrong_guard_is_told_with_its_line_and_remedy(guard: str, message: str, remedy: str) -> None:
+    text = changed("tenants:\n", f"      - {guard} #!\ntenants:\n")
+    found = problems(text)
+    assert {p.line for p in found} == {line_of(text)}, found
+    assert any(message in p.message and remedy in p.remedy for p in found), found
+
+
+SYNTAX = [
+    ("version: 1\nupstreams: [a, b\nmodels: x\n", 3, "not valid YAML", "brackets"),
+    ("version: 1\n\tupstreams: []\n", 2, "not valid YAML", "spaces"),
+    ("version: 1\nmodels: a: b\n", 2, "mapping values are not allowed", "quote"),
+    ("version: 1\nmodels: *none\n", 2, "undefined alias", "quote"),
+    ("version: 1\n---\nversion: 1\n", 2, "another document", "one document"),
+    ("version: 1\nmodels: \x01\n", 2, "no place in YAML", "remove it"),
+    ("", 1, "is empty", "version: 1"),
+    ("# only this\n", 1, "is empty", "version: 1"),
+    ("- version: 1\n", 1, "must be a mapping", "version: 1"),
+    ("version: 1\nversion: 1\n", 2, "`version` stands twice here, first on line 1", "keep one"),
+    ("version: 1\n? [a]\n: b\n", 2, "a key must be a plain word", "key: value"),
+    ("version: !!int x\n", 1, "not the value that its tag says", "quote"),
+    ("version: 1\nmodels: !!python/name:os.system x\n", 2, "means nothing here", "plain value"),
+    ("version: 1\nmodels: &a [*a]\n", 2, "inside its own anchor", "write the value out"),
+    ("[" * 5000, 1, "nested too deeply", "flatten"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "message", "remedy"), SYNTAX)
+def test_what_is_no_document_is_told_with_its_line(text: str, line: int, message: str, remedy: str) -> None:
+    found = problems(text)
+    assert any(p.line == line and message in p.message and remedy in p.remedy for p in found), found
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_lines() -> None:
+    text = changed("on_block: refuse", "on_block: no").replace("version: 1", "version: 3").replace("vllm,", "wllm,")
+    found = problems(text.replace("flag: 0.4", "flag: 0.95").replace("models: [assistant]", "models: [x]"))
+    assert len(found) == 5, found
+    assert [p.line for p in found] == sorted(p.line for p in found)
+
+
+def test_the_error_reads_as_file_line_message_and_fix() -> None:
+    with pytest.raises(DocumentError) as failure:
+        read(changed("version: 1", "version: 2"))
+    assert str(failure.value) == "gate.yaml:2: this release reads version 1, not `2`\n    fix: write `version: 1`"
+
+
+def test_an_unset_variable_is_told_once_and_nothing_else_of_its_place() -> None:
+    text = changed("base_urls: [http://127.0.0.1:8000/v1]", "base_urls: ['${NO_URL}'] #!")
+    (found,) = problems(text)
+    assert found.line == line_of(text)
+    assert "NO_URL is not set" in found.message
+    assert "set NO_URL" in found.remedy
+
+
+def test_an_unset_variable_in_a_long_text_has_the_line_it_stands_on() -> None:
+    text = changed(
+        "system_prompt: {text: You help., mode: prepend}", "system_prompt:\n      text: |\n        a\n        ${B} #!"
+    )
+    assert [p.line for p in problems(text)] == [line_of(text)]
+
+
+def test_a_malformed_variable_is_told() -> None:
+    (found,) = problems(changed("You help.", "'You ${user name}'"))
+    assert "names no variable" in found.message
+    assert "$${" in found.remedy
+
+
+def test_a_doubled_dollar_writes_the_characters_themselves() -> None:
+    document = read(changed("You help.", "'cost $${X} or $5, ${API_KEY}'")).document
+    prompt = document.policies[0].system_prompt
+    assert prompt is not None
+    assert prompt.text == f"cost ${{X}} or $5, {SECRET}"
+
+
+def test_numbers_may_come_from_the_environment() -> None:
+    text = changed("requests_per_minute: 600", "requests_per_minute: '${RPM}'").replace("flag: 0.4", "flag: ${LOW}")
+    document = read(text, {"API_KEY": "12345", "RPM": "60", "LOW": "0.3"}).document
+    assert document.tenants[0].limits.requests_per_minute == 60
+    assert document.policies[0].guards[1].thresholds == {"flag": 0.3, "block": 0.9}
+    key = document.upstreams[0].api_key
+    assert key is not None
+    assert key.get_secret_value() == "12345"
+
+
+def value_ends(node: yaml.Node) -> Iterator[tuple[int, int]]:
+    """Where the scalars that are values begin and end."""
+    if isinstance(node, yaml.MappingNode):
+        for _, value in node.value:
+            yield from value_ends(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from value_ends(item)
+    else:
+        yield node.start_mark.index, node.end_mark.index
+
+
+def test_no_message_ever_holds_a_value_of_the_environment() -> None:
+    root = yaml.compose(GOOD, Loader=yaml.SafeLoader)
+    assert root is not None
+    ends = list(value_ends(root))
+    for start, end in ends:
+        text = GOOD[:start] + '"${SECRET}"' + GOOD[end:]
+        try:
+            told = str(read(text, {"API_KEY": "k", "SECRET": f"{SECRET}* \t"}).warnings)
+        except DocumentError as error:
+            told = f"{error} {error!r} {error.warnings}"
+        assert SECRET not in told
+    assert len(ends) > 30
+
+
+def test_terms_of_a_file_join_those_of_the_document(tmp_path: Path) -> None:
+    (tmp_path / "terms.txt").write_text("\ufeffblue heron\n\n# a comment\n#tag\n  grünes Licht \n", encoding="utf-8")
+    text = changed("tenants:\n", "      - {name: g, kind: denylist, terms: [fox], terms_file: terms.txt}\ntenants:\n")
+    document, _, files = read(text, base=tmp_path)
+    assert document.policies[0].guards[2].terms == ("fox", "blue heron", "#tag", "grünes Licht")
+    assert files == (tmp_path / "terms.txt",)
+    (tmp_path / "terms.txt").write_text("other\n", encoding="utf-8")
+    assert read(text, base=tmp_path).document.policies[0].hash != document.policies[0].hash
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"\n# x\n", "holds no terms"), (b"\xff\xfe", "not UTF-8")])
+def test_a_useless_file_of_terms_is_told(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "terms.txt").write_bytes(content)
+    text = changed("tenants:\n", "      - {name: g, kind: denylist, terms_file: terms.txt} #!\ntenants:\n")
+    (found,) = problems(text, base=tmp_path)
+    assert found.line == line_of(text)
+    assert message in found.message
+
+
+def test_a_leak_guard_needs_a_prompt_to_guard() -> None:
+    text = changed("    system_prompt: {text: You help., mode: prepend}\n", "")
+    text = text.replace("tenants:\n", "      - {name: g, kind: prompt_leak} #!\ntenants:\n")
+    (found,) = problems(text)
+    assert found.line == line_of(text)
+    assert "can never act" in found.message
+
+
+def test_a_guard_on_another_stage_is_no_repeat() -> None:
+    guard = r"{name: g, kind: pattern, pattern: 'Project [A-Z]\w{2,20}', timeout: 500ms, stages: [input]}"
+    assert read(changed("tenants:\n", f"      - {guard}\ntenants:\n")).warnings == ()
+
+
+def test_what_nothing_uses_is_a_warning_with_its_line() -> None:
+    text = changed("tenants:\n", "  - name: spare #!\ntenants:\n")
+    text = text.replace("models:\n  -", "  - {name: idle, base_urls: [http://h/v1]}\nmodels:\n  -")
+    upstream, policy = read(text).warnings
+    assert "nothing uses upstream `idle`" in upstream.message
+    assert (policy.line, policy.message) == (line_of(text), "nothing uses policy `spare`")
+
+
+def test_a_model_that_nothing_judges_is_a_warning() -> None:
+    text = changed(", policy: support}", "}").replace("    policy: support\n", "")
+    assert [w.message for w in read(text).warnings][0] == "nothing judges model `assistant`: it has no policy"
+
+
+def test_a_document_without_tenants_is_open_and_an_empty_list_is_a_mistake() -> None:
+    head, _, rest = GOOD.partition("tenants:\n")
+    server = rest[rest.index("server:") :]
+    assert read(head + server).document.tenants == ()
+    assert "nobody could ask" in problems(head + "tenants: []\n" + server)[0].message
+    assert "has no value" in problems(head + "tenants:\n" + server)[0].message
+
+
+def test_anchors_and_merges_work_and_keep_their_lines() -> None:
+    text = changed("tenants:\n", "      - &g {name: a, kind: pii}\n      - {<<: *g, name: b, region: DE}\ntenants:\n")
+    rules = read(text).document.policies[0].guards
+    assert [(r.name, r.kind, r.region) for r in rules[2:]] == [("a", "pii", None), ("b", "pii", "DE")]
+    broken = text.replace("region: DE", "region: 5 #!\n        ")
+    assert [p.line for p in problems(broken)] == [line_of(broken)]
+
+
+def test_many_aliases_of_aliases_cost_nothing() -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40))
+    assert problems(bomb)
+    merges = "a0: &a0 {x: 1}\n" + "".join(
+        f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 40)
+    )
+    assert problems(merges)
+
+
+def test_the_same_text_has_the_same_hash_and_a_key_is_no_part_of_it() -> None:
+    assert read(GOOD).document.hash == read(GOOD, {"API_KEY": "other"}).document.hash
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match=r"gone\.yaml:1: cannot be read: No such file"):
+        load_file(tmp_path / "gone.yaml", KINDS, {})
+
+
+def test_a_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_bytes(b"version: \xff")
+    with pytest.raises(DocumentError, match="not UTF-8"):
+        load_file(tmp_path / "c.yaml", KINDS, {})
