@@ -8,7 +8,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 from redis.asyncio import Redis
@@ -25,6 +25,7 @@ from gateway.live.embedded import EmbeddedRedis
 from gateway.live.flags import FlagLog
 from gateway.live.recorder import Recorder
 from gateway.live.spool import Spool
+from gateway.logs import configure
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 
@@ -39,6 +40,8 @@ class Gateway:
     web: FastAPI
     chat: ChatSurface
     flags: FlagLog
+    ready: asyncio.Event
+    """Set once requests are served."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == ROUTE:
@@ -49,7 +52,9 @@ class Gateway:
 
 def create_from_environment() -> Gateway:
     """The factory that worker processes call."""
-    return create_app(Settings.read())
+    settings = Settings.read()
+    configure(settings.log_level)
+    return create_app(settings)
 
 
 def create_app(settings: Settings) -> Gateway:
@@ -68,7 +73,7 @@ def create_app(settings: Settings) -> Gateway:
     install(web)
     web.include_router(health_routes(config, recorder, metrics))
     web.include_router(model_routes(config))
-    return Gateway(web, ChatSurface(config, recorder, metrics), flags)
+    return Gateway(web, ChatSurface(config, recorder, metrics), flags, life.ready)
 
 
 @dataclass(slots=True)
@@ -81,6 +86,7 @@ class Life:
     redis: Redis
     embedded: EmbeddedRedis | None
     metrics: Metrics
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
     reloading: asyncio.Task[bool] | None = None
 
     @asynccontextmanager
@@ -98,6 +104,7 @@ class Life:
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+            self.ready.set()
             yield
 
     def _on_hangup(self) -> None:

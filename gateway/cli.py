@@ -59,7 +59,13 @@ def serve(
 
     loaded = read_config(config)
     try:
-        run(Settings.read({**os.environ, "WARDGATE_CONFIG": str(config.absolute())}), loaded.document, host, port, workers)
+        run(
+            Settings.read({**os.environ, "WARDGATE_CONFIG": str(config.absolute())}),
+            loaded.document,
+            host,
+            port,
+            workers,
+        )
     except Refused as error:
         raise fail(str(error)) from None
 
@@ -80,7 +86,9 @@ def check(file: Annotated[Path, typer.Argument(help="The YAML config.")]) -> Non
     """Validate a config; every error with its line and what to write instead."""
     loaded = read_config(file)
     for warning in loaded.warnings:
-        ERR.print(f"warning: {warning.render(str(file))}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        ERR.print(
+            f"warning: {warning.render(str(file))}", style="yellow", highlight=False, markup=False, soft_wrap=True
+        )
     names = ", ".join(f"{p.name}@{p.hash}" for p in loaded.document.policies) or "none"
     typer.echo(f"{file}: ok (policies: {names})")
 
@@ -115,7 +123,9 @@ def keys_new(
     key = f"wg-{role}-{secrets.token_urlsafe(32)}"
     typer.echo(f"key:  {key}")
     typer.echo(f"hash: sha256:{hashlib.sha256(key.encode()).hexdigest()}")
-    ERR.print(f"Shown once. Put the hash under `keys:` of tenant {tenant!r} in the config.", style="dim", highlight=False)
+    ERR.print(
+        f"Shown once. Put the hash under `keys:` of tenant {tenant!r} in the config.", style="dim", highlight=False
+    )
 
 
 @flags.command("list", epilog="Example: wardgate flags list --limit 20 --since 1h")

@@ -1,4 +1,4 @@
-"""The config in force: loaded from a file, replaced as a whole when the file changes, kept when the new one is wrong."""
+"""The config in force: loaded from a file, replaced whole when the file changes, kept when the new one is wrong."""
 
 from __future__ import annotations
 
@@ -109,5 +109,3 @@ def _identity(upstream: UpstreamConfig) -> str:
     """Upstreams that did not change keep their connections across a reload."""
     secret = upstream.api_key.get_secret_value() if upstream.api_key else ""
     return f"{upstream.model_dump_json()}{secret}"
-
-

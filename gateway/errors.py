@@ -1,24 +1,24 @@
 """The error tree. Each class is one row of the README's error table: its HTTP status and its stable `code`.
 
-    WardgateError
-    |- RequestError                 the caller's mistake
-    |  |- InvalidJSON               400 invalid_json
-    |  |- InvalidRequest            400 invalid_request
-    |  |- SystemMessageRefused      400 system_message_refused
-    |  |- UnknownKey                401 invalid_api_key
-    |  |- ModelNotAllowed           403 model_not_allowed
-    |  |- UnknownModel              404 model_not_found
-    |  |- UnknownPath               404 unknown_path
-    |  |- MethodNotAllowed          405 method_not_allowed
-    |  |- BodyTimeout               408 request_timeout
-    |  `- BodyTooLarge              413 body_too_large
-    |- ContentFiltered              400 content_filter      on_block: error
-    |- UpstreamError                the model server's fault
-    |  |- UpstreamUnavailable       503 upstream_unavailable
-    |  |- UpstreamTimeout           504 upstream_timeout
-    |  |- UpstreamBroken            502 upstream_broken     cut, half a frame, not JSON, too large
-    |  `- UpstreamRefused           the upstream's own status and body, handed on
-    `- FlagNotDurable               503 flag_log_unavailable
+WardgateError
+|- RequestError                 the caller's mistake
+|  |- InvalidJSON               400 invalid_json
+|  |- InvalidRequest            400 invalid_request
+|  |- SystemMessageRefused      400 system_message_refused
+|  |- UnknownKey                401 invalid_api_key
+|  |- ModelNotAllowed           403 model_not_allowed
+|  |- UnknownModel              404 model_not_found
+|  |- UnknownPath               404 unknown_path
+|  |- MethodNotAllowed          405 method_not_allowed
+|  |- BodyTimeout               408 request_timeout
+|  `- BodyTooLarge              413 body_too_large
+|- ContentFiltered              400 content_filter      on_block: error
+|- UpstreamError                the model server's fault
+|  |- UpstreamUnavailable       503 upstream_unavailable
+|  |- UpstreamTimeout           504 upstream_timeout
+|  |- UpstreamBroken            502 upstream_broken     cut, half a frame, not JSON, too large
+|  `- UpstreamRefused           the upstream's own status and body, handed on
+`- FlagNotDurable               503 flag_log_unavailable
 """
 
 from __future__ import annotations

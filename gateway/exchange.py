@@ -38,8 +38,8 @@ class Exchange:
 class FlagPart:
     """A piece of a flagged exchange, written before the bytes it judges leave.
 
-    The parts of one flag share `id` and count up in `seq` from 0; part 0 carries the head (who, model, policy, request).
-    Writing the same `(id, seq)` twice changes nothing.
+    The parts of one flag share `id` and `at` and count up in `seq` from 0; part 0 carries the head (who, model, policy,
+    request). Writing the same `(id, seq)` twice changes nothing.
     """
 
     id: str

@@ -39,7 +39,9 @@ def parse_since(text: str | None, now: float) -> float | None:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"--since {text!r}: write an age such as 30m, 2h, 7d, or a time such as 2026-01-31T12:00") from None
+        raise ValueError(
+            f"--since {text!r}: write an age such as 30m, 2h, 7d, or a time such as 2026-01-31T12:00"
+        ) from None
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
@@ -47,13 +49,17 @@ def ask(settings: Settings, question: Callable[[FlagLog], Awaitable[T]]) -> T:
     """Ask the flag log; the embedded Redis is started for the question if no gateway runs."""
     embedded = None if settings.redis_url else EmbeddedRedis(settings.data)
     if embedded is not None and not settings.data.exists():
-        raise FlagsUnreachable(f"{settings.data} does not exist. Set WARDGATE_DATA to the gateway's folder, or WARDGATE_REDIS_URL.")
+        raise FlagsUnreachable(
+            f"{settings.data} does not exist. Set WARDGATE_DATA to the gateway's folder, or WARDGATE_REDIS_URL."
+        )
     if embedded is not None:
         embedded.start()
     try:
         return asyncio.run(_ask(settings.redis_url or (embedded.url if embedded else ""), question))
     except (RedisError, OSError) as error:
-        raise FlagsUnreachable(f"Redis does not answer: {error}. Set WARDGATE_REDIS_URL to the gateway's Redis.") from None
+        raise FlagsUnreachable(
+            f"Redis does not answer: {error}. Set WARDGATE_REDIS_URL to the gateway's Redis."
+        ) from None
     finally:
         if embedded is not None:
             embedded.stop()
@@ -80,12 +86,14 @@ def print_list(settings: Settings, *, as_json: bool, limit: int, since: str | No
 def table(rows: Any) -> Table:
     """Flag heads as a table; ids stay whole so that they can be copied."""
     view = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("id", "time", "action", "model", "tenant", "categories"):
-        view.add_column(name, no_wrap=name in ("id", "action"), overflow="fold")
+    for name in ("time", "id", "action", "model", "tenant", "categories"):
+        view.add_column(name, no_wrap=name in ("time", "id", "action"), overflow="fold")
     for row in rows:
         action = str(row.get("action") or "")
-        cells = [row["id"], row["time"], Text(action, COLOURS.get(action, "")), row.get("model"), row.get("tenant")]
-        view.add_row(*(c if isinstance(c, Text) else Text(str(c or "")) for c in cells), ", ".join(row.get("categories") or []))
+        when = str(row["time"])[:19].replace("T", " ")[5:]
+        cells = [when, row["id"], Text(action, COLOURS.get(action, "")), row.get("model"), row.get("tenant")]
+        texts = [c if isinstance(c, Text) else Text(str(c or "")) for c in cells]
+        view.add_row(*texts, ", ".join(row.get("categories") or []))
     return view
 
 

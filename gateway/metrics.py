@@ -45,14 +45,32 @@ class Metrics:
         return cls(
             r,
             Counter("wardgate_requests", "Requests answered.", ["model_name", "route", "status"], registry=r),
-            Histogram("wardgate_request_duration_seconds", "From request to last byte.", ["model_name"], buckets=SECONDS, registry=r),
             Histogram(
-                "wardgate_time_to_first_token_seconds", "From request to first byte.", ["model_name"], buckets=SECONDS, registry=r
+                "wardgate_request_duration_seconds",
+                "From request to last byte.",
+                ["model_name"],
+                buckets=SECONDS,
+                registry=r,
+            ),
+            Histogram(
+                "wardgate_time_to_first_token_seconds",
+                "From request to first byte.",
+                ["model_name"],
+                buckets=SECONDS,
+                registry=r,
             ),
             Counter("wardgate_guard_decisions", "Findings.", ["guard", "stage", "category", "action"], registry=r),
-            Histogram("wardgate_guard_duration_seconds", "Time in the exact lane, per step.", ["stage"], buckets=FAST, registry=r),
+            Histogram(
+                "wardgate_guard_duration_seconds",
+                "Time in the exact lane, per step.",
+                ["stage"],
+                buckets=FAST,
+                registry=r,
+            ),
             Counter("wardgate_guard_errors", "Guards that crashed or timed out.", ["guard", "reason"], registry=r),
-            Histogram("wardgate_held_chars", "Characters held back after each step of a stream.", buckets=CHARS, registry=r),
+            Histogram(
+                "wardgate_held_chars", "Characters held back after each step of a stream.", buckets=CHARS, registry=r
+            ),
             Counter("wardgate_exposed_chars", "Characters that left before a verdict on them.", ["guard"], registry=r),
             Gauge("wardgate_requests_in_flight", "Requests being served.", registry=r, multiprocess_mode="livesum"),
             Gauge(

@@ -1,7 +1,6 @@
-"""The path of every exchange: judge the prompt, ask the model, judge what comes, keep what was flagged, let the rest go.
+"""The path of every exchange: judge the prompt, ask the model, judge what comes, keep what was flagged, let it go.
 
-A plain JSON answer is a stream of one chunk; both modes pass `Run`. Whatever a verdict flags is durable before the bytes
-that it judges leave.
+Whatever a verdict flags is durable before the bytes that it judges leave.
 """
 
 from __future__ import annotations
@@ -15,7 +14,14 @@ from typing import Any, Protocol
 import orjson
 
 from gateway.api.asgi import JSON_HEADER, STREAM_HEADERS, Headers, Send, encode_headers, send_bytes
-from gateway.errors import ContentFiltered, FlagNotDurable, InvalidRequest, UpstreamBroken, UpstreamRefused, WardgateError
+from gateway.errors import (
+    ContentFiltered,
+    FlagNotDurable,
+    InvalidRequest,
+    UpstreamBroken,
+    UpstreamRefused,
+    WardgateError,
+)
 from gateway.exchange import Exchange, FlagPart
 from gateway.metrics import Metrics
 from gateway.plan import Guarded, Served
@@ -25,7 +31,7 @@ from gateway.wire.arguments import Arguments
 from gateway.wire.chat import ChatAnswer
 from gateway.wire.choice import Judge
 from gateway.wire.prompt import TextSlot, check_shape, texts, with_system_prompt
-from gateway.wire.sse import FrameReader, frame
+from gateway.wire.sse import DONE, FrameReader, frame
 from guards.stream import TextFilter
 from guards.verdict import RANK, Action, Verdict
 
@@ -209,7 +215,7 @@ class Run:
         self.outcome = error.code
         if not isinstance(error, FlagNotDurable):
             await self._keep(filter_.texts(), end=True)
-        await self._send_last(frame(orjson.dumps(error.body())) + chat.DONE)
+        await self._send_last(frame(orjson.dumps(error.body())) + DONE)
 
     async def _upstream_error(self, answer: Answer) -> None:
         """The upstream's own status and body; what it says of the prompt is judged like an answer."""
@@ -223,7 +229,9 @@ class Run:
             message = body.get("message") if isinstance(body, dict) else None
             text = message if isinstance(message, str) else f"The upstream answered with status {answer.status}."
             kind = body.get("type") if isinstance(body, dict) else None
-            body = {"error": {"message": text, "type": kind or "upstream_error", "param": None, "code": "upstream_error"}}
+            body = {
+                "error": {"message": text, "type": kind or "upstream_error", "param": None, "code": "upstream_error"}
+            }
         text = str(body["error"].get("message", ""))
         release = TextFilter.new(self.guarded.output.enforced, self.guarded.folder).feed(text, final=True)
         if release.text != text:
@@ -275,7 +283,12 @@ class Run:
 
     def _flag_end(self) -> dict[str, Any]:
         x = self.exchange
-        return {"action": str(x.action), "outcome": self.outcome, "exposure": x.exposure, "took": self.clock() - self.began}
+        return {
+            "action": str(x.action),
+            "outcome": self.outcome,
+            "exposure": x.exposure,
+            "took": self.clock() - self.began,
+        }
 
     async def client_gone(self) -> None:
         self.outcome = "client_closed"
@@ -379,7 +392,9 @@ class StreamWriter:
             return
         if not empty(chunk):
             self.spoken = True
-            out.append(self._with_findings(chunk, orjson.dumps(chunk)) if self._last(chunk) else frame(orjson.dumps(chunk)))
+            out.append(
+                self._with_findings(chunk, orjson.dumps(chunk)) if self._last(chunk) else frame(orjson.dumps(chunk))
+            )
         if blocked:
             self._refuse(blocked, out)
 
@@ -417,7 +432,9 @@ class StreamWriter:
             self.filter.judge.verdicts.clear()
             raise run._filtered("The answer was blocked by the content policy.", "completion")
         out.append(
-            chat.refused_frames(self.filter.last, run.guarded.policy.refusal, blocked, role=not self.spoken, wardgate=wardgate)
+            chat.refused_frames(
+                self.filter.last, run.guarded.policy.refusal, blocked, role=not self.spoken, wardgate=wardgate
+            )
         )
         self.spoken = True
 
@@ -489,7 +506,9 @@ def upstream_said(chunk: dict[str, Any]) -> WardgateError:
     code = error.get("code") if isinstance(error, dict) else None
     status = code if isinstance(code, int) and 400 <= code < 600 else 502
     message = "The upstream reported an error in the middle of its answer."
-    return UpstreamRefused(status, {"error": {"message": message, "type": "upstream_error", "param": None, "code": "upstream_error"}})
+    return UpstreamRefused(
+        status, {"error": {"message": message, "type": "upstream_error", "param": None, "code": "upstream_error"}}
+    )
 
 
 def empty(chunk: dict[str, Any]) -> bool:

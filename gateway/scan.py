@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gateway.wire.choice import Judge
 from guards.catalog import Lanes, build_lanes
 from guards.policy import Document, Policy
 from guards.stream import TextFilter
 from guards.text.fold import Folder
-from guards.verdict import Stage, Verdict, strongest
+from guards.verdict import Stage, strongest
 
 MAX_LINE = 64 << 20
 REFRESH = 200
@@ -30,35 +31,46 @@ def scan_lines(document: Document, name: str | None, stage: str, source: BinaryI
     policy = _policy(document, name)
     if stage not in ("", "input", "output"):
         raise ScanError(f"--stage {stage!r}: use input or output")
-    folder = Folder.new()
-    lanes: dict[Stage, Lanes] = {s: build_lanes(policy, s, folder) for s in STAGES}
+    scanner = Scanner.build(policy, stage)
     console = Console(stderr=True)
-    with Progress(
-        TextColumn("scan"), BarColumn(), MofNCompleteColumn(), TextColumn("bytes"), TimeRemainingColumn(), console=console,
-        disable=not console.is_terminal and not os.environ.get("FORCE_COLOR"),
-    ) as progress:  # fmt: skip
-        _rows(lanes, folder, stage, source, sink, progress, progress.add_task("scan", total=_size(source)))
+    columns = (TextColumn("scan"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("scan", total=_size(source))
+        done = 0
+        for number, line in enumerate(iter(lambda: source.readline(MAX_LINE + 1), b""), 1):
+            done += len(line)
+            if line.strip():
+                sink.write(scanner.judge_line(line, number) + b"\n")
+            if number % REFRESH == 0:
+                progress.update(task, completed=done)
+        progress.update(task, completed=done)
     sink.flush()
 
 
-STAGES: tuple[Stage, ...] = ("input", "output")
+@dataclass(frozen=True, slots=True)
+class Scanner:
+    """A policy's guards, ready for rows."""
 
+    lanes: dict[Stage, Lanes]
+    folder: Folder
+    stage: Stage | None
+    """None: a row's role decides."""
 
-def _rows(
-    lanes: dict[Stage, Lanes], folder: Folder, stage: str, source: BinaryIO, sink: BinaryIO, progress: Progress, task: TaskID
-) -> None:
-    done = 0
-    for number, line in enumerate(iter(lambda: source.readline(MAX_LINE + 1), b""), 1):
+    @classmethod
+    def build(cls, policy: Policy, stage: str) -> Scanner:
+        folder = Folder.new()
+        lanes: dict[Stage, Lanes] = {
+            "input": build_lanes(policy, "input", folder),
+            "output": build_lanes(policy, "output", folder),
+        }
+        return cls(lanes, folder, "input" if stage == "input" else "output" if stage == "output" else None)
+
+    def judge_line(self, line: bytes, number: int) -> bytes:
         if len(line) > MAX_LINE:
             raise ScanError(f"line {number} is longer than {MAX_LINE} bytes")
-        done += len(line)
-        if line.strip():
-            row = _parse(line, number)
-            at: Stage = "output" if (stage or ("output" if row.get("role") == "response" else "input")) == "output" else "input"
-            sink.write(orjson.dumps(judge_row(row, lanes[at], folder, at)) + b"\n")
-        if number % REFRESH == 0:
-            progress.update(task, completed=done)
-    progress.update(task, completed=done)
+        row = _parse(line, number)
+        stage = self.stage or ("output" if row.get("role") == "response" else "input")
+        return orjson.dumps(judge_row(row, self.lanes[stage], self.folder, stage))
 
 
 def _policy(document: Document, name: str | None) -> Policy:
@@ -99,9 +111,5 @@ def judge_row(row: dict[str, Any], lanes: Lanes, folder: Folder, stage: Stage) -
         key = f"{v.guard}/{v.category}"
         scores[key] = max(scores.get(key, 0.0), v.score)
     out: dict[str, Any] = {"id": row["id"]} if "id" in row else {}
-    findings = [_finding(v) for v in judge.verdicts]
+    findings = [v.finding() for v in judge.verdicts]
     return {**out, "action": str(strongest(judge.verdicts)), "scores": scores, "findings": findings}
-
-
-def _finding(verdict: Verdict) -> dict[str, object]:
-    return verdict.finding()

@@ -11,8 +11,11 @@ import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -22,8 +25,12 @@ from gateway.logs import configure
 from gateway.settings import Settings
 from guards.policy import Document
 
+if TYPE_CHECKING:
+    from gateway.app import Gateway
+
 LOG = logging.getLogger("wardgate")
 TICK = 0.2
+FACTORY = "gateway.app:create_from_environment"
 DRAIN = 30
 """Seconds that answers under way may take when the gateway stops."""
 
@@ -76,9 +83,9 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def uvicorn_config(app: object, workers: int) -> uvicorn.Config:
+def uvicorn_config(app: Gateway | str, workers: int) -> uvicorn.Config:
     return uvicorn.Config(
-        app if callable(app) else str(app),  # type: ignore[arg-type]
+        app,
         factory=isinstance(app, str),
         workers=workers,
         loop="uvloop",
@@ -98,10 +105,26 @@ def uvicorn_config(app: object, workers: int) -> uvicorn.Config:
 def run_alone(settings: Settings, sock: socket.socket) -> None:
     from gateway.app import create_app  # Prometheus reads its environment when it is imported  # noqa: PLC0415
 
-    server = uvicorn.Server(uvicorn_config(create_app(settings), 1))
+    server = Server(uvicorn_config(create_app(settings), 1))
     server.run(sockets=[sock])
     if not server.started:
         sys.exit(3)
+
+
+class Server(uvicorn.Server):
+    """Stops in order on a signal, and then simply ends: no second signal, no traceback."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class Supervisor(Multiprocess):
@@ -122,19 +145,15 @@ def run_many(settings: Settings, sock: socket.socket, workers: int) -> None:
         if redis is not None:
             redis.start()
             threading.Thread(target=keep, args=(redis, stop), daemon=True).start()
-        os.environ.update(environment(replace(settings, metrics_dir=folder), redis.url if redis else settings.redis_url or ""))
-        Supervisor(uvicorn_config("gateway.app:create_from_environment", workers), target=serve_worker, sockets=[sock]).run()
+        os.environ.update(
+            environment(replace(settings, metrics_dir=folder), redis.url if redis else settings.redis_url or "")
+        )
+        Supervisor(uvicorn_config(FACTORY, workers), [sock]).run()
     finally:
         stop.set()
         if redis is not None:
             redis.stop()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def serve_worker(sockets: list[socket.socket] | None = None) -> None:
-    settings = Settings.read()
-    configure(settings.log_level)
-    uvicorn.Server(uvicorn_config("gateway.app:create_from_environment", 1)).run(sockets=sockets)
 
 
 def environment(settings: Settings, redis_url: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Guards: what decides. The exact ones track one text at a time; `check_all` is the one place where a failure is caught."""
+"""Guards: what decides. Exact ones track one text at a time; `check_all` is the one place that catches a failure."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ExactGuard(Protocol):
 class Failure(NamedTuple):
     """A guard that did not answer: its index, and the kind of failure (an exception's class name, or `timeout`)."""
 
-    index: int
+    guard: int
     error: str
 
 

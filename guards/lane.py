@@ -51,8 +51,8 @@ class Lane:
         return not self.rules
 
     def track(self) -> LaneTracker:
-        trackers = [(index, guard.track().scan) for index, guard in self.exact]
-        return LaneTracker(self, trackers)
+        checks: list[tuple[int, Callable[[Window], Found]]] = [(i, guard.track().scan) for i, guard in self.exact]
+        return LaneTracker(self, checks)
 
 
 @dataclass(slots=True)
@@ -89,13 +89,12 @@ class LaneTracker:
         alive = window.origin + len(window.text)
         rows: list[tuple[Match, int]] = []
         for index, found in results:
-            if found.alive < alive:
-                alive = found.alive
+            alive = min(alive, found.alive)
             if found.matches:
                 owners = self.owners if index == SHAPES else [index] * len(found.matches)
                 rows += zip(found.matches, owners, strict=True)
         if failures:
-            gone = {f.index for f in failures}
+            gone = {f.guard for f in failures}
             self.checks = [c for c in self.checks if c[0] not in gone]
             failures = [g for f in failures for g in self._spread(f)]
         if len(rows) > 1:
@@ -104,6 +103,6 @@ class LaneTracker:
 
     def _spread(self, failure: Failure) -> list[Failure]:
         """A failure of the matcher is one of every guard that it serves."""
-        if failure.index != SHAPES or self.lane.matcher is None:
+        if failure.guard != SHAPES or self.lane.matcher is None:
             return [failure]
         return [Failure(guard, failure.error) for guard in sorted({p.guard for p in self.lane.matcher.probes})]

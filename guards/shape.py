@@ -12,8 +12,8 @@ class Shape:
     """One entity that can be told by its form, such as an e-mail address.
 
     `pattern` is written in the common subset of Python's `re` and RE2, plus one leading look-behind and one trailing
-    look-ahead, each of a single character class: `(?<![\\w.])...(?!\\d)`. It is bounded in length (no `*`, `+`, `{n,}`),
-    matches with ASCII `\\w \\d \\s \\b`, and never matches the empty text.
+    look-ahead, each of a single character class: `(?<![\\w.])...(?!\\d)`. It is bounded in length (no `*`, `+`,
+    `{n,}`), matches with ASCII `\\w \\d \\s \\b`, and never matches the empty text.
     """
 
     entity: str

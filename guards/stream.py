@@ -74,7 +74,7 @@ class TextFilter:
         window = Window(self.buffer, self.low, self.origin, final, self.shown)
         scan = self.tracker.scan(window)
         failures = scan.failures
-        if failures and any(self.lane.rules[f.index].blocks_on_error for f in failures):
+        if failures and any(self.lane.rules[f.guard].blocks_on_error for f in failures):
             self.blocked = True
             return Release("", failures=failures, blocked=True, end=self.cursor)
         if not scan.matches and not self.pending and not failures:
@@ -133,8 +133,7 @@ class TextFilter:
 
     def _advance(self, alive: int) -> None:
         """Forget what is decided, but for one character of context."""
-        if self.cursor < alive:
-            self.cursor = alive
+        self.cursor = max(self.cursor, alive)
         start = self.origin + self.low
         if alive > start:
             decided = self.buffer[self.low : alive - self.origin]

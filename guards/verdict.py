@@ -28,9 +28,12 @@ class Action(StrEnum):
 RANK: dict[str, int] = {action: rank for rank, action in enumerate(Action)}
 
 CATEGORIES = frozenset(
-    "violent_crimes nonviolent_crimes sex_crimes child_exploitation defamation specialized_advice privacy "
-    "intellectual_property weapons hate self_harm sexual_content elections code_abuse jailbreak injection toxicity "
-    "pii secret prompt_leak off_topic sycophancy refusal format harm".split()
+    {
+        *("violent_crimes", "nonviolent_crimes", "sex_crimes", "child_exploitation", "defamation"),
+        *("specialized_advice", "privacy", "intellectual_property", "weapons", "hate", "self_harm"),
+        *("sexual_content", "elections", "code_abuse", "jailbreak", "injection", "toxicity", "pii", "secret"),
+        *("prompt_leak", "off_topic", "sycophancy", "refusal", "format", "harm"),
+    }
 )
 """MLCommons hazards S1..S14 by name, and the gateway's own categories."""
 

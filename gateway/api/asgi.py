@@ -79,7 +79,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise InvalidJSON(f"The body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno}).") from None
+        raise InvalidJSON(
+            f"The body is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})."
+        ) from None
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return value

@@ -77,7 +77,9 @@ class ChatSurface:
         body = await read_body(scope, receive, limits.max_body, limits.body_timeout)
         request = parse_object(body)
         served = plan.serve(request.get("model"), tenant)
-        exchange = Exchange(id, tenant.name if tenant else OPEN, str(request["model"]), served.guarded.label, ROUTE, request)
+        exchange = Exchange(
+            id, tenant.name if tenant else OPEN, str(request["model"]), served.guarded.label, ROUTE, request
+        )
         run = Run(exchange, served, self.keeper, self.metrics, send, began=began)
         try:
             async with unless_client_leaves(receive):

@@ -191,7 +191,7 @@ class EmbeddedRedis:
         ask = [self._binary, "--version"]
         said = subprocess.run(ask, capture_output=True, text=True, check=False).stdout  # noqa: S603 - from find_server
         version = re.search(r"v=(\d+)", said)
-        if version and int(version[1]) < 7:  # noqa: PLR2004 - the major version that brought the folder
+        if version and int(version[1]) < 7:
             raise EmbeddedRedisError(f"{self._folder} was written by Redis 7 or later; {self._binary} is older.")
 
     def _join(self) -> int:

@@ -1,4 +1,4 @@
-"""Tool-call arguments: JSON written by a model. Guards read it with the escapes undone and redact it without breaking it."""
+"""Tool-call arguments: JSON by a model. Guards read it with escapes undone, and redact it without breaking it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Arguments:
         done: set[int] = set()
         for at, piece in zip(self.starts, self.pieces, strict=True):
             low, high = max(start, at), min(end, at + len(piece.text))
-            if low >= high or piece.text == '"' and not piece.string:
+            if low >= high or (piece.text == '"' and not piece.string):
                 continue
             if piece.string:
                 raw_low, raw_high = _inside(piece, low - at, high - at)

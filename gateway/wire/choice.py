@@ -63,7 +63,7 @@ class Judge:
 
     def _failures(self, lane: Lane, failures: Iterable[Failure], where: str, choice: int | None) -> None:
         for failure in failures:
-            duty = lane.rules[failure.index]
+            duty = lane.rules[failure.guard]
             action = Action.BLOCK if duty.blocks_on_error else Action.ALLOW
             self.verdicts.append(
                 Verdict(
@@ -198,7 +198,9 @@ class ChoiceFilter:
 
     def _release_calls(self, node: dict[str, Any]) -> None:
         if self.calls:
-            node["tool_calls"] = [self._judged(call, f"tool_calls[{i}].function") for i, call in sorted(self.calls.items())]
+            node["tool_calls"] = [
+                self._judged(call, f"tool_calls[{i}].function") for i, call in sorted(self.calls.items())
+            ]
         if self.legacy is not None:
             node["function_call"] = self._judged(self.legacy, "function_call")["function"]
 

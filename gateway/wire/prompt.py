@@ -9,7 +9,9 @@ from typing import Any
 from gateway.errors import InvalidRequest, SystemMessageRefused
 from guards.policy import SystemPrompt
 
-NOT_TEXT = frozenset({"role", "type", "id", "tool_call_id", "image_url", "input_audio", "video_url", "audio_url", "file"})
+NOT_TEXT = frozenset(
+    {"role", "type", "id", "tool_call_id", "image_url", "input_audio", "video_url", "audio_url", "file"}
+)
 """Keys of a message whose strings are names, ids or media, not text for the model to read."""
 SYSTEM_ROLES = frozenset({"system", "developer"})
 DEPTH = 100
@@ -42,14 +44,16 @@ def check_shape(request: dict[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(message.get("role"), str):
             raise InvalidRequest("Each message needs a `role`, a string.", param=f"messages[{i}].role")
         if not isinstance(message.get("content"), str | list | None):
-            raise InvalidRequest("`content` must be a string, an array of parts, or null.", param=f"messages[{i}].content")
+            raise InvalidRequest(
+                "`content` must be a string, an array of parts, or null.", param=f"messages[{i}].content"
+            )
     if not isinstance(request.get("stream"), bool | None):
         raise InvalidRequest("`stream` must be true or false.", param="stream")
     return messages
 
 
 def texts(request: dict[str, Any]) -> Iterator[TextSlot]:
-    """Every text that the client wrote and the model will read: all messages, all parts, tool calls and results, tools."""
+    """Every text that the client wrote and the model reads: all messages and parts, tool calls and results, tools."""
     for i, message in enumerate(request["messages"]):
         yield from _walk(message, f"messages[{i}]", str(message.get("role")), 0)
     for name in ("tools", "functions", "documents"):

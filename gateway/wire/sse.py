@@ -21,7 +21,9 @@ class FrameReader:
         data = self.rest + data if self.rest else data
         if b"\r" in data:
             held = data.endswith(b"\r")  # the other half of a CRLF may be on its way
-            data = (data[:-1] if held else data).replace(b"\r\n", b"\n").replace(b"\r", b"\n") + (b"\r" if held else b"")
+            data = (data[:-1] if held else data).replace(b"\r\n", b"\n").replace(b"\r", b"\n") + (
+                b"\r" if held else b""
+            )
         frames = data.split(b"\n\n")
         self.rest = frames.pop()
         if len(self.rest) > self.limit or any(len(f) > self.limit for f in frames):

@@ -1,4 +1,4 @@
-"""Kind `denylist`: terms that must not appear, told apart as words, whatever their case, accents or look-alike letters."""
+"""Kind `denylist`: terms that must not appear as words, whatever their case, accents or look-alike letters."""
 
 from __future__ import annotations
 

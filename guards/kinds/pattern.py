@@ -1,4 +1,4 @@
-"""Kind `pattern`: an operator's regular expression, matched in linear time (RE2) and bounded so that streams can hold it."""
+"""Kind `pattern`: an operator's regular expression, matched in linear time (RE2) and bounded for streams."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def problem(pattern: str) -> tuple[str, str] | None:
     except re2.error as error:
         reason = error.args[0] if error.args else error
         text = reason.decode() if isinstance(reason, bytes) else str(reason)
-        return f"pattern is not valid RE2: {text}", "look-arounds and back-references have no linear-time form; use classes, groups and \\b"
+        return (
+            f"pattern is not valid RE2: {text}",
+            "look-arounds and back-references have no linear-time form; use classes, groups and \\b",
+        )
     try:
         parse(pattern)
         Prefixes().add(pattern)

@@ -1,8 +1,8 @@
 """Kind `prompt_leak`: an answer that repeats a long run of the owner's system prompt.
 
-Letters and digits alone are compared, folded, so that spacing, punctuation, markup and case hide nothing. A run shorter than
-`min_run` letters is a coincidence. Of a longer one all but its first few letters are the finding: those few are what ordinary
-prose may share with any prompt, and treating them as harmless lets ordinary streams pass without being held.
+Letters and digits alone are compared, folded, so that spacing, punctuation, markup and case hide nothing. A run shorter
+than `min_run` letters is a coincidence. Of a longer one all but its first few letters are the finding: those are what
+ordinary prose may share with any prompt, and treating them as harmless lets ordinary streams pass without being held.
 """
 
 from __future__ import annotations
@@ -137,5 +137,3 @@ class LeakTracker:
         if len(self.letters) > 8 * keep:
             self.letters = self.letters[-keep:]
             self.where = self.where[-keep:]
-
-

@@ -1,4 +1,4 @@
-"""Kind `unicode`: characters that hide text from readers or matchers (Unicode TR36, TR39; "Trojan Source", CVE-2021-42574).
+"""Kind `unicode`: characters that hide text from readers or matchers (Unicode TR36, TR39; CVE-2021-42574).
 
 Invisible characters that scripts and emoji need are no findings: joiners after Arabic, Indic and emoji characters,
 variation selectors after a symbol, tag characters in a flag.
@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from guards.shape import Shape
 from guards.text.fold import LOOK_ALIKES
 
-JOINED = "\u0600-\u08ff\u0900-\u0dff\u0e00-\u0fff\u1000-\u109f\u1780-\u18af\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff"
+JOINED = (
+    "\u0600-\u08ff\u0900-\u0dff\u0e00-\u0fff\u1000-\u109f\u1780-\u18af"
+    "\u2600-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff"
+)
 ZERO_WIDTH = "\u200b\u2060-\u2064\ufeff\u00ad\u180e\u115f\u1160\u3164\uffa0"
 JOINERS = "\u200c\u200d"
 BIDI = "\u202a-\u202e\u2066-\u2069"

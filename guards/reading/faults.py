@@ -51,8 +51,8 @@ def _unknown_key(place: Place, report: Report) -> None:
     section, key = _section_at(place[:-1]), str(place[-1])
     known = sorted(section.model_fields) if section else []
     meant = nearest(key, known)
-    remedy = f"did you mean `{meant}`? " if meant else ""
-    report.add(place, f"unknown key `{key}` in {shown(place[:-1])}", f"{remedy}Known keys: {', '.join(known)}")
+    remedy = f"did you mean `{meant}`?" if meant else f"remove it; known keys are {', '.join(known)}"
+    report.add(place, f"unknown key `{key}` in {shown(place[:-1])}", remedy)
 
 
 def _not_a_choice(place: Place, data: Data, report: Report) -> None:

@@ -55,9 +55,9 @@ class RuleCheck:
     def _unknown_kind(self, kind: str) -> None:
         known = sorted(self.kinds)
         meant = nearest(kind, known)
-        remedy = f"did you mean {meant}? " if meant else ""
+        remedy = f"did you mean {meant}?" if meant else f"write one of {', '.join(known)}"
         message = f"there is no guard kind {self.report.quote((*self.place, 'kind'))}"
-        self._add("kind", message, f"{remedy}Known kinds: {', '.join(known)}")
+        self._add("kind", message, remedy)
 
     def _keys(self, kind: str, spec: KindSpec) -> None:
         for key in self.raw:

@@ -1,8 +1,8 @@
 """The normalised view of a text: what a reader sees, without the tricks that hide it from a matcher.
 
-Folding goes character by character, so it commutes with every way of cutting a stream: compatibility forms (NFKD, UAX #15)
-lose their dress, combining marks and invisible characters vanish, tag characters become the ASCII that they smuggle, and
-look-alikes of Latin letters (after Unicode TR39's confusables) become those letters.
+Folding goes character by character, so it commutes with every way of cutting a stream: compatibility forms (NFKD, UAX
+#15) lose their dress, combining marks and invisible characters vanish, tag characters become the ASCII that they
+smuggle, and look-alikes of Latin letters (after Unicode TR39's confusables) become those letters.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from dataclasses import dataclass
 
 LOOK_ALIKES = dict(
     zip(
-        "авеёкмнорстухіјѕһԁԛԝҽгԍѵѡАВЕЁКМНОРСТУХІЈЅҺԌԚԜѴЗ" + "αβγεζηικνορτυχωΑΒΕΖΗΙΚΜΝΟΡΤΥΧ" + "ıɩɑɡƖӏӀᴀᴄᴅᴇᴊᴋᴍᴏᴘᴛᴜᴠᴡᴢꜱʀɴʜʟɪ",
-        "abeekmhopctyxijshdqwerguwABEEKMHOPCTYXIJSHGQWV3" + "abyeznikvoptuxwABEZHIKMNOPTYX" + "iiagIlIacdejkmoptuvwzsrnhli",
+        "авеёкмнорстухіјѕһԁԛԝҽгԍѵѡАВЕЁКМНОРСТУХІЈЅҺԌԚԜѴЗ"
+        + "αβγεζηικνορτυχωΑΒΕΖΗΙΚΜΝΟΡΤΥΧ"
+        + "ıɩɑɡƖӏӀᴀᴄᴅᴇᴊᴋᴍᴏᴘᴛᴜᴠᴡᴢꜱʀɴʜʟɪ",
+        "abeekmhopctyxijshdqwerguwABEEKMHOPCTYXIJSHGQWV3"
+        + "abyeznikvoptuxwABEZHIKMNOPTYX"
+        + "iiagIlIacdejkmoptuvwzsrnhli",
         strict=True,
     )
 )

@@ -24,17 +24,17 @@ class Hit(Protocol):
 
 
 class Engine(Protocol):
-    """A compiled expression of `re` or RE2."""
+    """How a compiled expression of `re` or RE2 searches."""
 
-    def search(self, text: str, pos: int) -> Hit | None: ...
+    def __call__(self, string: str, pos: int = ..., /) -> Hit | None: ...
 
 
 class Probe(NamedTuple):
-    """A shape made ready: which guard of the lane it serves, and the engine that finds it."""
+    """A shape made ready: which guard of the lane it serves, and how it is searched for."""
 
     guard: int
     shape: Shape
-    engine: Engine
+    search: Engine
     group: int | str
     placeholder: str
     folded: bool
@@ -71,12 +71,12 @@ class Matcher:
 def probe(guard: int, shape: Shape, *, placeholder: str, linear: bool = False, folded: bool = True) -> Probe:
     """Compile a shape; `linear` puts an operator's expression on RE2, whose time does not depend on the expression."""
     if linear:
-        engine: Engine = re2.compile(_with_flags(shape))
+        search: Engine = re2.compile(_with_flags(shape)).search
         group: int | str = 0
     else:
         compiled = re.compile(shape.pattern, shape.flags | re.ASCII)
-        engine, group = compiled, "secret" if "secret" in compiled.groupindex else 0
-    return Probe(guard, shape, engine, group, placeholder, folded)
+        search, group = compiled.search, "secret" if "secret" in compiled.groupindex else 0
+    return Probe(guard, shape, search, group, placeholder, folded)
 
 
 def _with_flags(shape: Shape) -> str:
@@ -155,8 +155,8 @@ def _next(probe: Probe, window: Window, view: View, at: int) -> Candidate | None
     """The first valid match of one view at or after index `at` of the window."""
     if view.offsets is not None and not probe.folded:
         return None
-    k = view.index(at)
-    while (hit := probe.engine.search(view.text, k)) is not None:
+    k = view.at(at)
+    while (hit := probe.search(view.text, k)) is not None:
         start, end = hit.span()
         if probe.shape.valid is None or probe.shape.valid(hit.group(probe.group)):
             low, high = view.span(start, end)

@@ -8,12 +8,17 @@ position. Sets of positions are Python integers, so one character costs a shift 
 from __future__ import annotations
 
 import re
-import re._constants as op  # the parser behind `re`; the grammar that it accepts is what we bound and walk
-import re._parser as sre
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:  # the parser behind `re` under its old name, by which type checkers know it
+    import sre_constants as op
+    import sre_parse as sre
+else:
+    import re._constants as op
+    import re._parser as sre
 
 MAX_LENGTH = 8192
 MAX_POSITIONS = 20_000
@@ -132,7 +137,7 @@ class Prefixes:
     def add(self, pattern: str, flags: int = 0) -> None:
         """Add one expression. Assertions inside it count as true: the answer may only be too cautious."""
         tree = parse(pattern, flags)
-        items = list(tree)
+        items = list(tree.data)
         left = _left_check(items[0]) if items else None
         rest = items[1:] if left else items
         fragment = self._sequence(rest, bool((flags | tree.state.flags) & re.IGNORECASE))
@@ -257,7 +262,7 @@ class Prefixes:
 
 def _has_assertion(items: object) -> bool:
     if isinstance(items, sre.SubPattern):
-        items = list(items)
+        items = items.data
     if isinstance(items, list | tuple):
         return any(item in (op.AT, op.ASSERT, op.ASSERT_NOT) or _has_assertion(item) for item in items)
     return False

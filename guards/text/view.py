@@ -17,7 +17,7 @@ class View(NamedTuple):
     offsets: list[int] | None
     """Index in `text` -> index in the window's text; None when they are the same."""
 
-    def index(self, window_index: int) -> int:
+    def at(self, window_index: int) -> int:
         """The first index of the view that came from `window_index` or later."""
         return window_index if self.offsets is None else bisect_left(self.offsets, window_index)
 
