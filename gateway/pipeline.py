@@ -178,13 +178,9 @@ class Run:
         if blocked and self.guarded.policy.on_block == "error":
             raise self._filtered("The answer was blocked by the content policy.", "completion")
         for choice in chunk["choices"]:
-            if choice.get("index", 0) in blocked:
+            if (index := choice.get("index", 0)) in blocked:
                 choice.clear()
-                choice.update(chat.refused_choice(blocked[0], self.guarded.policy.refusal))
-        if blocked:
-            indices = iter(sorted(filter_.choices))
-            for choice in chunk["choices"]:
-                choice["index"] = next(indices)
+                choice.update(chat.refused_choice(index, self.guarded.policy.refusal))
         await self._send_whole(200, render(chunk, raw, self.wardgate(), changed=changed or bool(blocked)))
 
     async def _stream(self, answer: Answer) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from gateway.api.http1 import HTTP1
 from gateway.live.embedded import EmbeddedRedis, EmbeddedRedisError
 from gateway.logs import configure
 from gateway.settings import Settings
@@ -89,7 +90,7 @@ def uvicorn_config(app: Gateway | str, workers: int) -> uvicorn.Config:
         factory=isinstance(app, str),
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=HTTP1,
         lifespan="on",
         ws="none",
         access_log=False,

@@ -37,6 +37,8 @@ class Terms:
     longest: int
     listed: frozenset[str]
     """The terms as written, but for case."""
+    plain: frozenset[str]
+    """Folded terms that are listed in Latin letters, or in none that resemble them."""
 
     @classmethod
     def build(cls, terms: Iterable[str], placeholder: str) -> Terms:
@@ -53,8 +55,9 @@ class Terms:
                 loose.add_word(term, term)
         if loose:
             loose.make_automaton()
+        plain = frozenset(folder.fold(t) for t in listed if genuine(t))
         longest = max(map(len, folded), default=1)
-        return cls(folder, placeholder, by_word, sorted(folded), loose if loose else None, longest, listed)
+        return cls(folder, placeholder, by_word, sorted(folded), loose if loose else None, longest, listed, plain)
 
     def track(self) -> DenylistTracker:
         return DenylistTracker(self)
@@ -124,4 +127,5 @@ class DenylistTracker:
 
     def _meant(self, raw: str) -> bool:
         """A term of another script may resemble a Latin one; it counts only if it is listed as it stands."""
-        return genuine(raw) or raw.casefold() in self.terms.listed
+        folded = self.terms.folder.fold(raw)
+        return raw.casefold() in self.terms.listed or (genuine(raw) and folded in self.terms.plain)

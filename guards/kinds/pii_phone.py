@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import partial
 
@@ -21,6 +22,8 @@ DIAL_CODES: Mapping[int, str] = {
 """Longest national number -> country codes; what follows a number, such as a date, is not drawn into the match."""
 
 GAP = r"[ .\-/()]{0,3}"
+GROUP = re.compile("[0-9]+")
+MAX_GROUPS = 7
 RIGHT = r"(?![A-Za-z0-9_])"
 
 
@@ -49,6 +52,8 @@ def _national(region: str) -> Shape:
 
 
 def _phone(region: str | None, text: str) -> bool:
+    if len(GROUP.findall(text)) > MAX_GROUPS:
+        return False  # a row of small numbers; asked first, for the parser is slow
     try:
         return phonenumbers.is_valid_number(phonenumbers.parse(text, region))
     except phonenumbers.NumberParseException:

@@ -90,7 +90,7 @@ def _key_material(text: str) -> bool:
 def _jwt() -> Shape:
     """What follows the payload is optional: unsigned, encrypted (five parts) and truncated tokens tell as much."""
     part = r"[A-Za-z0-9_\-]"
-    pattern = rf"(?<![A-Za-z0-9_\-.])eyJ{part}{{8,512}}\.{part}{{8,1000}}{part}{{0,1000}}(?:\.{part}{{0,700}})?"
+    pattern = rf"(?<![A-Za-z0-9_\-.])eyJ{part}{{8,400}}\.{part}{{8,1000}}{part}{{0,1000}}(?:\.{part}{{0,684}})?"
     return Shape("jwt", pattern, r"eyJ[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]{8}", _jose)
 
 

@@ -21,8 +21,8 @@ CAMEL_NAMES = (
 ASSIGN = r"\\?[\"'`]?\]?[ \t]{0,4}(?::[ ]?(?:str|string)[ ])?[ \t]{0,2}(?:=>|:=|[:=])[ \t]{0,4}"
 SCHEME = r"(?:(?:[Bb]earer|[Bb]asic|[Tt]oken)[ ])?"
 VALUE = r"A-Za-z0-9+/=_\-.~!@#$%^&*"
-QUOTED = rf"[bru]?\\?[\"'`]{SCHEME}(?P<secret>[{VALUE}]{{12,256}})\\?[\"'`]"
-BARE = rf"{SCHEME}(?P<secret>[A-Za-z0-9+/_~!#$@%^][{VALUE}]{{11,255}})(?![{VALUE}(\[{{<])"
+QUOTED = rf"[bru]?\\?[\"'`]{SCHEME}(?P<secret>[{VALUE}]{{12,128}})\\?[\"'`]"
+BARE = rf"{SCHEME}(?P<secret>[A-Za-z0-9+/_~!#$@%^][{VALUE}]{{11,127}})(?![{VALUE}(\[{{<])"
 
 PLACEHOLDER = re.compile(
     r"your|example|placeholder|change_?me|dummy|redacted|replace|insert|x{4}|\*{4}|\.{3}|<|\$\{|todo|fixme|"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -20,13 +20,11 @@ class Hit(Protocol):
     """What `re` and RE2 matches have in common."""
 
     def span(self, group: int | str = 0, /) -> tuple[int, int]: ...
-    def group(self, group: int | str = 0, /) -> str: ...
+    def group(self, group: int | str, /) -> str: ...
 
 
-class Engine(Protocol):
-    """How a compiled expression of `re` or RE2 searches."""
-
-    def __call__(self, string: str, pos: int = ..., /) -> Hit | None: ...
+Search = Callable[[str, int], Hit | None]
+"""How a compiled expression of `re` or RE2 searches: (text, first index)."""
 
 
 class Probe(NamedTuple):
@@ -34,7 +32,7 @@ class Probe(NamedTuple):
 
     guard: int
     shape: Shape
-    search: Engine
+    search: Search
     group: int | str
     placeholder: str
     folded: bool
@@ -71,7 +69,7 @@ class Matcher:
 def probe(guard: int, shape: Shape, *, placeholder: str, linear: bool = False, folded: bool = True) -> Probe:
     """Compile a shape; `linear` puts an operator's expression on RE2, whose time does not depend on the expression."""
     if linear:
-        search: Engine = re2.compile(_with_flags(shape)).search
+        search: Search = re2.compile(_with_flags(shape)).search
         group: int | str = 0
     else:
         compiled = re.compile(shape.pattern, shape.flags | re.ASCII)

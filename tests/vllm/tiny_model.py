@@ -1,4 +1,4 @@
-"""Builds the model that `make test-vllm` serves: a Llama of some 150,000 random weights, with tokenizer and chat template.
+"""Builds the model that `make test-vllm` serves: a Llama of 165,000 random weights, its tokenizer and its template.
 
 Runs on the Python of `.venv-vllm` (`python tiny_model.py FOLDER`), since only that one has transformers. It speaks
 nonsense, but in the shape of a real model: what must be said is forced with `structured_outputs`.
