@@ -203,6 +203,9 @@ class ChoiceFilter:
             ]
         if self.legacy is not None:
             node["function_call"] = self._judged(self.legacy, "function_call")["function"]
+        if self.blocked:  # one bad call takes the others with it
+            node.pop("tool_calls", None)
+            node.pop("function_call", None)
 
     def _judged(self, call: Call, where: str) -> dict[str, Any]:
         name = self._whole(call.name, f"{where}.name") if call.name else ""

@@ -12,7 +12,7 @@ import re2
 from guards.guard import Found, Match, Window
 from guards.shape import Shape
 from guards.text.fold import Folder, genuine
-from guards.text.prefixes import Prefixes
+from guards.text.prefixes import Alive, Prefixes
 from guards.text.view import View, folded_view, raw_view
 
 
@@ -101,6 +101,10 @@ class MatchTracker:
     done: dict[int, int] = field(default_factory=dict)
     told: int = 0
     """Absolute index before which every match has been reported."""
+    open: Alive | None = None
+    """The undecided tail of the raw text, by absolute index; read on from there, not from its beginning."""
+    read: int = 0
+    """Absolute index up to which `open` has been read."""
 
     def scan(self, window: Window) -> tuple[Found, list[int]]:
         """The matches, and beside them the guard that each belongs to."""
@@ -115,13 +119,32 @@ class MatchTracker:
         return Found([m for m, _ in rows], alive), [g for _, g in rows]
 
     def _alive(self, window: Window, views: list[View]) -> int:
-        first = len(window.text)
-        if not window.final:
-            for view in views:
-                k = self.matcher.prefixes.first_alive(view.text, view.low)
-                if k < len(view.text):
-                    first = min(first, view.raw(k))
-        return window.origin + first
+        end = window.origin + len(window.text)
+        if window.final:
+            return end
+        first = self._raw_alive(window)
+        if len(views) > 1:
+            k = self.matcher.prefixes.first_alive(views[1].text, views[1].low).index
+            if k < len(views[1].text):
+                first = min(first, views[1].raw(k) + window.origin)
+        return first
+
+    def _raw_alive(self, window: Window) -> int:
+        prefixes, low = self.matcher.prefixes, window.low
+        if self.open is not None and self.open.index >= window.origin + low:
+            state = prefixes.read(self.open.state, window.text[self.read - window.origin :])
+            if state is not None and state.live:
+                self.read = window.origin + len(window.text)
+                self.open = Alive(self.open.index, state)
+                return self.open.index
+            low = self.open.index + 1 - window.origin
+        elif self.read > window.origin + low:
+            low = self.read - window.origin
+        found = prefixes.first_alive(window.text, low)
+        self.read = window.origin + len(window.text)
+        index = found.index + window.origin
+        self.open = Alive(index, found.state) if found.state is not None else None
+        return index
 
     def _awake(self, views: list[View]) -> list[int]:
         """The probes whose gate is open in some view."""

@@ -1,8 +1,9 @@
-"""Which tail of a text could still become a match? A reverse, bit-parallel position automaton over bounded expressions.
+"""Which tail of a text could still become a match? A position automaton over bounded expressions, made deterministic lazily.
 
-Glushkov's construction (V. M. Glushkov, 1961) gives one position per character of the expanded expression. The tail
-`text[k:]` is a strict prefix of a match iff reading it backwards from any position that has a follower ends in a first
-position. Sets of positions are Python integers, so one character costs a shift and a few masks whatever the expression.
+Glushkov's construction (V. M. Glushkov, 1961) gives one position per character of the expanded expression. `text[k:]` is a
+strict prefix of a match iff reading it from the first positions leaves one that a further character may follow. All
+expressions of a lane share one automaton; its states are sets of a few positions, made when a text first needs them, so
+that one character costs a look-up.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ class BoundsError(ValueError):
 
 
 class Fragment(NamedTuple):
-    """A piece of an expression: may it be empty, and the masks of its first and last positions."""
+    """A piece of an expression: may it be empty, and its first and last positions."""
 
     nullable: bool
-    first: int
-    last: int
+    first: tuple[int, ...]
+    last: tuple[int, ...]
 
 
-EMPTY = Fragment(True, 0, 0)
+EMPTY = Fragment(True, (), ())
 
 
 def parse(pattern: str, flags: int = 0) -> sre.SubPattern:
@@ -118,21 +119,54 @@ class LeftCheck(dict[str, bool]):
         return answer
 
 
+class Test(dict[str, bool]):
+    """Character -> whether one kind of position accepts it."""
+
+    def __init__(self, accepts: Accepts) -> None:
+        super().__init__()
+        self.accepts = accepts
+
+    def __missing__(self, c: str) -> bool:
+        answer = self.accepts(c)
+        if len(self) < CACHED:
+            self[c] = answer
+        return answer
+
+
+class State:
+    """A set of positions. `live`: more text may follow; `next`: where a character leads, None being nowhere."""
+
+    __slots__ = ("live", "next", "positions")
+
+    def __init__(self, positions: tuple[int, ...], *, live: bool) -> None:
+        self.positions = positions
+        self.live = live
+        self.next: dict[str, State | None] = {}
+
+
+class Alive(NamedTuple):
+    """Where the undecided tail begins, and the state that reading it leads to."""
+
+    index: int
+    state: State | None
+
+
 @dataclass(slots=True)
 class Prefixes:
     """The union of many expressions. `add` them first, then ask `first_alive`."""
 
-    size: int = 0
-    preds: list[int] = field(default_factory=list)
-    """Position -> mask of the positions that may stand right before it."""
-    accepts: dict[object, tuple[Accepts, int]] = field(default_factory=dict)
-    starts: list[tuple[int, LeftCheck | None]] = field(default_factory=list)
-    """Mask of first positions, and what may stand before them."""
-    live: int = 0
-    """Positions after which a match needs, or may take, at least one more character."""
-    masks: dict[str, int] = field(default_factory=dict)
-    chain: int = 0
-    special: int = 0
+    follow: list[list[int]] = field(default_factory=list)
+    """Position -> positions that may come right after it."""
+    tests: list[Test] = field(default_factory=list)
+    """Position -> the characters it accepts."""
+    open_ended: set[int] = field(default_factory=set)
+    """Last positions whose match depends on the character after it."""
+    starts: list[tuple[tuple[int, ...], LeftCheck | None]] = field(default_factory=list)
+    """First positions, and what may stand before them."""
+    known: dict[object, Test] = field(default_factory=dict)
+    roots: dict[str, State | None] = field(default_factory=dict)
+    """(character before, first character) -> the state after the first; one character at the beginning of a text."""
+    states: dict[tuple[int, ...], State] = field(default_factory=dict)
 
     def add(self, pattern: str, flags: int = 0) -> None:
         """Add one expression. Assertions inside it count as true: the answer may only be too cautious."""
@@ -141,83 +175,82 @@ class Prefixes:
         left = _left_check(items[0]) if items else None
         rest = items[1:] if left else items
         fragment = self._sequence(rest, bool((flags | tree.state.flags) & re.IGNORECASE))
-        self._start(fragment.first, left)
-        self.live |= self._followed(fragment, _has_assertion(rest))
-        self.chain = sum(1 << p for p in range(1, self.size) if self.preds[p] == 1 << (p - 1))
-        self.special = sum(1 << p for p in range(self.size) if self.preds[p] and not self.chain >> p & 1)
+        self.starts.append((fragment.first, left))
+        if _has_assertion(rest):
+            self.open_ended.update(fragment.last)
 
-    def first_alive(self, text: str, low: int) -> int:
+    @property
+    def size(self) -> int:
+        return len(self.follow)
+
+    def first_alive(self, text: str, low: int) -> Alive:
         """The first index >= `low` from which the tail could still become a match; `len(text)` when there is none."""
-        found = k = len(text)
-        cand = self.live
-        masks, chain, special = self.masks, self.chain, self.special
-        while k > low and cand:
-            k -= 1
-            c = text[k]
-            here = masks.get(c)
-            if here is None:
-                here = self._mask(c)
-            state = cand & here
-            if not state:
-                break
-            for mask, left in self.starts:
-                if state & mask and (left is None or k == 0 or left[text[k - 1] + c]):
-                    found = k
-                    break
-            cand = state >> 1 & chain >> 1
-            extra = state & special
-            while extra:
-                bit = extra & -extra
-                cand |= self.preds[bit.bit_length() - 1]
-                extra ^= bit
+        roots = self.roots
+        end = len(text)
+        for k in range(low, end):
+            pair = text[k - 1 : k + 1] if k else text[0]
+            state = roots[pair] if pair in roots else self._root(pair)
+            if state is not None:
+                state = self.read(state, text[k + 1 :])
+                if state is not None and state.live:
+                    return Alive(k, state)
+        return Alive(end, None)
+
+    def read(self, state: State | None, text: str) -> State | None:
+        """The state after more text."""
+        for c in text:
+            if state is None:
+                return None
+            known = state.next
+            state = known[c] if c in known else self._step(state, c)
+        return state
+
+    def _root(self, pair: str) -> State | None:
+        c = pair[-1]
+        firsts = [first for first, left in self.starts if left is None or len(pair) == 1 or left[pair]]
+        state = self._state({p for first in firsts for p in first if self.tests[p][c]})
+        if len(self.roots) > CACHED:
+            self.roots.clear()
+        self.roots[pair] = state
+        return state
+
+    def _step(self, state: State, c: str) -> State | None:
+        found = self._state({q for p in state.positions for q in self.follow[p] if self.tests[q][c]})
+        if len(state.next) < CACHED:
+            state.next[c] = found
         return found
 
-    def _start(self, first: int, left: LeftCheck | None) -> None:
-        """Expressions with the same left side share one test."""
-        for i, (mask, known) in enumerate(self.starts):
-            if known is left or (known is not None and left is not None and known.key == left.key):
-                self.starts[i] = (mask | first, known)
-                return
-        self.starts.append((first, left))
-
-    def _mask(self, c: str) -> int:
-        mask = 0
-        for accepts, where in self.accepts.values():
-            if accepts(c):
-                mask |= where
-        if len(self.masks) > CACHED:
-            self.masks.clear()
-        self.masks[c] = mask
-        return mask
-
-    def _followed(self, fragment: Fragment, asserts: bool) -> int:
-        mask = 0
-        for before in self.preds:
-            mask |= before
-        return mask | (fragment.last if asserts else 0)
+    def _state(self, positions: set[int]) -> State | None:
+        if not positions:
+            return None
+        key = tuple(sorted(positions))
+        state = self.states.get(key)
+        if state is None:
+            state = State(key, live=any(self.follow[p] or p in self.open_ended for p in key))
+            if len(self.states) > CACHED:  # states in use stay valid; they only lose their namesakes
+                self.states.clear()
+                self.roots.clear()
+            self.states[key] = state
+        return state
 
     def _position(self, key: object, accepts: Accepts) -> Fragment:
-        if self.size >= MAX_POSITIONS:
+        if len(self.follow) >= MAX_POSITIONS:
             raise BoundsError("too large once its repeats are written out; lower the counts")
-        bit = 1 << self.size
-        self.size += 1
-        self.preds.append(0)
-        known = self.accepts.get(key)
-        self.accepts[key] = (known[0], known[1] | bit) if known else (accepts, bit)
-        return Fragment(False, bit, bit)
+        here = (len(self.follow),)
+        self.follow.append([])
+        self.tests.append(self.known.setdefault(key, Test(accepts)))
+        return Fragment(False, here, here)
 
-    def _link(self, before: int, after: int) -> None:
-        while after:
-            bit = after & -after
-            self.preds[bit.bit_length() - 1] |= before
-            after ^= bit
+    def _link(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
+        for p in before:
+            self.follow[p] += after
 
     def _concat(self, a: Fragment, b: Fragment) -> Fragment:
         self._link(a.last, b.first)
         return Fragment(
             a.nullable and b.nullable,
-            a.first | (b.first if a.nullable else 0),
-            b.last | (a.last if b.nullable else 0),
+            a.first + (b.first if a.nullable else ()),
+            b.last + (a.last if b.nullable else ()),
         )
 
     def _sequence(self, items: Sequence[tuple[object, object]], fold: bool) -> Fragment:
@@ -234,9 +267,8 @@ class Prefixes:
             return self._sequence(list(inner), (fold or bool(add & re.IGNORECASE)) and not drop & re.IGNORECASE)
         if code is op.BRANCH and isinstance(value, tuple):
             parts = [self._sequence(list(branch), fold) for branch in value[1]]
-            first = last = 0
-            for part in parts:
-                first, last = first | part.first, last | part.last
+            first = tuple(p for part in parts for p in part.first)
+            last = tuple(p for part in parts for p in part.last)
             return Fragment(any(p.nullable for p in parts), first, last)
         if code in (op.MAX_REPEAT, op.MIN_REPEAT) and isinstance(value, tuple):
             low, high, inner = value
@@ -246,18 +278,19 @@ class Prefixes:
 
     def _repeat(self, low: int, high: int, items: Sequence[tuple[object, object]], fold: bool) -> Fragment:
         """`x{2,4}` as `xx(x(x)?)?`: each copy follows the one before it alone, so a count stays a chain."""
-        whole, before = EMPTY, EMPTY
+        nullable, first, before = True, (), EMPTY
+        last: list[int] = []
         for count in range(high):
             part = self._sequence(items, fold)
             self._link(before.last, part.first)
-            optional = count >= low or part.nullable
-            whole = Fragment(
-                whole.nullable and optional,
-                whole.first | (part.first if whole.nullable and (count == 0 or before.nullable) else 0),
-                part.last | (whole.last if optional else 0),
-            )
-            before = part._replace(last=part.last | (before.last if part.nullable else 0))
-        return whole if low else whole._replace(nullable=True)
+            if count == 0 or (nullable and before.nullable):
+                first += part.first
+            if count < low and not part.nullable:
+                nullable = False
+                last.clear()
+            last += part.last
+            before = part._replace(last=part.last + (before.last if part.nullable else ()))
+        return Fragment(nullable or low == 0, first, tuple(last))
 
 
 def _has_assertion(items: object) -> bool:

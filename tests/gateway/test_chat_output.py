@@ -120,7 +120,7 @@ async def test_arguments_can_block_a_stream(tmp_path: Path, redis_url: str) -> N
 
 
 async def test_clean_arguments_come_whole_and_unchanged(tmp_path: Path, redis_url: str) -> None:
-    got = await streamed(stream(argument_frames(['{"a": "b\\', 'u00e9"', ' }'])), tmp_path, redis_url)
+    got = await streamed(stream(argument_frames(['{"a": "b\\', 'u00e9"', " }"])), tmp_path, redis_url)
     assert call_of(got)["arguments"] == '{"a": "b\\u00e9" }'
 
 

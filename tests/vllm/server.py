@@ -119,7 +119,7 @@ def vllm(folder: Path, *, python: Path, name: str, log: Path) -> Server:
     }
     url = f"http://127.0.0.1:{port}"
     command += [*flags.split(), "--served-model-name", name]
-    return Server(command, url=url, health="/health", log=log, env=env, patience=180)
+    return Server(command, url=url, health="/health", log=log, env=env, patience=300)
 
 
 def wardgate(config: Path, *, command: Path, env: Mapping[str, str], log: Path) -> Server:

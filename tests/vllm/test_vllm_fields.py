@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 
+import openai
 import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam
@@ -105,16 +107,26 @@ def test_an_answer_that_repeats_the_owners_prompt_is_blocked(client: OpenAI, str
     assert OWNER not in answered(client, "owned", OWNER, stream=stream)
 
 
-def test_the_owners_prompt_cannot_be_cut_off(client: OpenAI) -> None:
-    """`truncate_prompt_tokens` keeps the end of the prompt; the owner's words stand at its beginning."""
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"truncate_prompt_tokens": 20},
+        {"truncate_prompt_tokens": 20, "truncation_side": "left"},
+        {"chat_template": "{{ messages[-1].content }}"},
+        {"chat_template_kwargs": {"messages": []}},
+        {"chat_template_kwargs": {"chat_template": "{{ messages[-1].content }}"}},
+    ],
+    ids=["truncated", "truncated at the left", "template", "messages of the template", "template of the template"],
+)
+def test_the_owners_prompt_cannot_be_left_out(client: OpenAI, extra: dict[str, object]) -> None:
+    """Neither cut off, since it stands at the beginning, nor templated away: refused, or read as if not asked for."""
     long: list[ChatCompletionMessageParam] = [{"role": "user", "content": "again and " * 30}]
     whole = client.chat.completions.create(model="owned", messages=long, max_tokens=1)
-    cut = client.chat.completions.create(
-        model="owned", messages=long, max_tokens=1, extra_body={"truncate_prompt_tokens": 20}
-    )
-    assert whole.usage is not None
-    assert cut.usage is not None
-    assert cut.usage.prompt_tokens == whole.usage.prompt_tokens
+    with suppress(openai.BadRequestError):
+        short = client.chat.completions.create(model="owned", messages=long, max_tokens=1, extra_body=extra)
+        assert whole.usage is not None
+        assert short.usage is not None
+        assert short.usage.prompt_tokens == whole.usage.prompt_tokens
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["body", "stream"])

@@ -1,0 +1,132 @@
+"""The bench: Wardgate beside its peers in front of one fast mock upstream, and the tables of what each costs."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bench import leak, lengths, wardgate
+from tests.bench.load import Loader, loads
+from tests.bench.peers import peers
+from tests.bench.rounds import run_rounds
+from tests.bench.tables import report, table
+from tests.bench.target import HERE, Target, TargetError
+
+UPSTREAM = "http://127.0.0.1:9100"
+PEERS = "litellm,portkey,vllm-router"
+LEAK_PEERS = ("litellm-content-filter", "portkey-guard")
+WARM = 500
+"""Requests before the first figure: lazy imports, pools, just-in-time compilers."""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one round, lengths up to 100,000 characters")
+    parser.add_argument("--no-peers", action="store_true", help="Wardgate alone")
+    parser.add_argument("--peers", default=PEERS, help=f"names from peers.toml, comma separated ({PEERS})")
+    parser.add_argument("--only", default="", help="tables, comma separated: cost, leak, length (all)")
+    parser.add_argument("--seconds", type=float, default=2, help="of a load of whole answers")
+    parser.add_argument("--server-cpus", default="0", help="where the gateways run")
+    parser.add_argument("--load-cpus", default="1", help="where the load and the mock upstream run")
+    return parser.parse_args()
+
+
+def upstream(cpus: str) -> Target:
+    source, binary = HERE / "upstream.c", HERE / "upstream"
+    if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
+        subprocess.run(["cc", "-O2", "-o", str(binary), str(source)], check=True)  # noqa: S607 - the machine's compiler
+    return Target("direct", UPSTREAM, cmd=f"{binary} 9100", cpus=cpus)
+
+
+@contextmanager
+def running(targets: Iterable[Target], cpus: str) -> Iterator[list[Target]]:
+    """Those that came up; a line says why another did not."""
+    started: list[Target] = []
+    try:
+        for target in targets:
+            target.cpus = target.cpus or cpus
+            started.append(target)
+            try:
+                target.start()
+            except TargetError as error:
+                print(f"# SKIPPED {error}", file=sys.stderr, flush=True)
+                started.remove(target)
+                target.stop()
+        yield list(started)
+    finally:
+        for target in reversed(started):
+            target.stop()
+
+
+def warm(target: Target, loader: Loader) -> None:
+    done, until = 0.0, time.monotonic() + 30
+    while done < WARM and time.monotonic() < until:
+        seen = loader.whole(target, 4, 2)
+        done, target.rps = done + seen["n"], seen["rps"]
+    loader.streams(target, "n=20 d=1000 t=5", 4, 5)
+
+
+def say(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
+def costs(options: argparse.Namespace, direct: Target, folder: Path, loader: Loader) -> None:
+    ours = [wardgate.plain(UPSTREAM, folder), wardgate.guarded(UPSTREAM, folder)]
+    others = [] if options.no_peers else list(peers(options.peers.split(",")))
+    with running([*ours, *others], options.server_cpus) as targets:
+        for target in targets:
+            warm(target, loader)
+        everyone = [direct, *targets]
+        rounds = 1 if options.quick else options.rounds
+        results = run_rounds(everyone, loads(loader, options.seconds), rounds)
+    say(report(results, [t.name for t in everyone]))
+
+
+def leak_table(options: argparse.Namespace, folder: Path) -> None:
+    others = [] if options.no_peers else peers(LEAK_PEERS)
+    with running([wardgate.denying(UPSTREAM, folder), *others], options.server_cpus) as targets:
+        say(table("What leaks from a guarded stream", leak.HEAD, list(leak.leaks(targets))))
+
+
+def length_table(options: argparse.Namespace, folder: Path, loader: Loader) -> None:
+    target = wardgate.guarded(UPSTREAM, folder)
+    target.prompt_chars = 0  # the answer's cost is asked for
+    sizes = lengths.SIZES[:3] if options.quick else lengths.SIZES
+    with running([target], options.server_cpus) as targets:
+        for one in targets:
+            warm(one, loader)
+            rows = list(lengths.lengths(one, loader, sizes))
+            say(table("Cost by length of the answer, guarded", lengths.HEAD, rows))
+
+
+def main() -> None:
+    options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the gateways are stopped
+    wanted = set(filter(None, options.only.split(","))) or {"cost", "leak", "length"}
+    loader = Loader(options.load_cpus)
+    with (
+        tempfile.TemporaryDirectory(prefix="wardgate-bench-") as name,
+        running([upstream(options.load_cpus)], "") as mocks,
+    ):
+        folder = Path(name)
+        if not mocks:
+            raise SystemExit(1)
+        if "cost" in wanted:
+            costs(options, mocks[0], folder, loader)
+        if "leak" in wanted:
+            leak_table(options, folder)
+        if "length" in wanted:
+            length_table(options, folder, loader)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+#!/bin/bash
+# Makes the peers' environments beside this file, in env/ (about 1 GB, not committed). Names as arguments, or all.
+set -e
+cd "$(dirname "$0")"
+mkdir -p env
+python=${PYTHON:-python3}
+for peer in ${*:-litellm portkey vllm-router}; do
+  test -e "env/$peer/.installed" && continue
+  case $peer in
+    litellm) "$python" -m venv env/litellm; env/litellm/bin/pip install -q 'litellm[proxy]==1.109.1' ;;
+    vllm-router) "$python" -m venv env/vllm-router; env/vllm-router/bin/pip install -q 'vllm-router==0.1.17' ;;
+    portkey)
+      mkdir -p env/portkey
+      echo '{"name":"portkey","version":"1.0.0","dependencies":{"@portkey-ai/gateway":"1.15.2"},"overrides":{"@hono/node-server":"1.13.5","hono":"4.9.7"}}' > env/portkey/package.json
+      (cd env/portkey; npm install --no-audit --no-fund --silent) ;;
+    *) echo "unknown peer: $peer" >&2; exit 2 ;;
+  esac
+  touch "env/$peer/.installed"
+done

@@ -1,0 +1,83 @@
+"""Wardgate as targets: the configs are written into a folder and served by this environment's own command."""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench.tables import GUARDED, PLAIN
+from tests.bench.target import Target
+
+DENIED = "FORBIDDENWORD|SECRETPROJECT|rm -rf /|SKLONGx{20,400}END"
+"""What the leak table plants; see upstream.c."""
+TERMS = 10_000
+LEAK = "wardgate-deny"
+Guard = dict[str, object]
+
+
+def terms() -> list[str]:
+    """The same made-up words every time."""
+    chance = random.Random(7)
+    syllables = [a + b for a in "bdgklmnrstz" for b in "aeiou"]
+    found: set[str] = set()
+    while len(found) < TERMS:
+        found.add("".join(chance.choices(syllables, k=chance.randint(4, 6))))
+    return sorted(found)
+
+
+def guards() -> list[Guard]:
+    """The guards of the goals, on input and output."""
+    both = {"stages": ["input", "output"]}
+    return [
+        {"name": "pii", "kind": "pii", "action": "redact", **both},
+        {"name": "secrets", "kind": "secrets", "action": "redact", **both},
+        {"name": "deny", "kind": "pattern", "pattern": DENIED, "action": "block", **both},
+        {"name": "terms", "kind": "denylist", "terms": terms(), "action": "block", **both},
+        {"name": "unicode", "kind": "unicode", "action": "block", **both},
+    ]
+
+
+def pattern_guard() -> list[Guard]:
+    return [g for g in guards() if g["kind"] == "pattern"]
+
+
+def make(name: str, port: int, rules: Sequence[Guard], upstream: str, folder: Path) -> Target:
+    home = folder / name
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "wardgate.yaml"
+    document = {
+        "version": 1,
+        "upstreams": [{"name": "mock", "base_urls": [f"{upstream}/v1"]}],
+        "models": [{"name": "bench", "upstream": "mock", "policy": "bench"}],
+        "policies": [{"name": "bench", "guards": list(rules)}],
+    }
+    config.write_text(json.dumps(document))  # JSON is YAML
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config), "--port", str(port)]
+    binary = Path(sys.executable).parent / "wardgate"
+    if binary.exists():
+        command[:3] = [str(binary)]
+    return Target(
+        name,
+        f"http://127.0.0.1:{port}",
+        cmd=shlex.join(command),
+        env={"WARDGATE_DATA": str(home / "data"), "WARDGATE_LOG_LEVEL": "ERROR"},
+        ready="/health/live",
+    )
+
+
+def plain(upstream: str, folder: Path) -> Target:
+    return make(PLAIN, 9301, [], upstream, folder)
+
+
+def guarded(upstream: str, folder: Path) -> Target:
+    target = make(GUARDED, 9302, guards(), upstream, folder)
+    target.prompt_chars = 4096
+    return target
+
+
+def denying(upstream: str, folder: Path) -> Target:
+    return make(LEAK, 9303, pattern_guard(), upstream, folder)
