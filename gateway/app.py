@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from gateway.api.asgi import Receive, Scope, Send
 from gateway.api.chat import ROUTE, ChatSurface
@@ -117,7 +118,7 @@ class Life:
             LOG.warning("the config has no tenants: the gateway is OPEN to everyone who reaches it")
         try:
             warning = await self.flags.durability()
-        except OSError as error:
+        except (OSError, RedisError) as error:
             warning = f"Redis does not answer ({error}); flags go to the spool"
         if warning:
             LOG.warning("%s", warning)

@@ -64,6 +64,7 @@ class Run:
     """Verdicts that the flag log has."""
     parts: int = 0
     outcome: str = "complete"
+    status: int = 200
     raw_request: dict[str, Any] | None = None
     clock: Callable[[], float] = time.perf_counter
     began: float = 0.0
@@ -99,7 +100,7 @@ class Run:
         judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "input")
         slots = list(texts(request))
         if sum(len(s.text) for s in slots) > LARGE_TEXT:
-            edits = await asyncio.to_thread(judge_slots, judge, slots)
+            edits = await self._judge_large(judge, slots)
         else:
             edits = judge_slots(judge, slots)
         self._took(judge, began)
@@ -108,6 +109,17 @@ class Run:
             self.raw_request = orjson.loads(orjson.dumps(request))
             for slot, text in edits:
                 slot.put(text)
+
+    async def _judge_large(self, judge: Judge, slots: list[TextSlot]) -> list[tuple[TextSlot, str]]:
+        """In a thread, within the longest time that a rule allows; past it every rule's `on_error` holds."""
+        duties = [*judge.lane.rules, *judge.watch.rules]
+        try:
+            async with asyncio.timeout(max(d.timeout for d in duties)):
+                return await asyncio.to_thread(judge_slots, judge, slots)
+        except TimeoutError:
+            judge.verdicts.clear()
+            judge.fail("messages", "timeout")
+            return []
 
     def _upstream_body(self, request: dict[str, Any]) -> bytes:
         """The request as the model server gets it: the client's own, with the model's name and the owner's prompt."""

@@ -74,7 +74,7 @@ def _lane(rules: Sequence[Rule], policy: Policy, folder: Folder) -> Lane:
 def _duty(rule: Rule) -> Duty:
     version = hashlib.sha256(rule.model_dump_json().encode()).hexdigest()[:8]
     category = rule.category or DEFAULT_CATEGORY[rule.kind]
-    return Duty(rule.name, category, Action(rule.action), rule.mode, Action(rule.on_error), version)
+    return Duty(rule.name, category, Action(rule.action), rule.mode, Action(rule.on_error), version, rule.timeout)
 
 
 def _with_leak_guard(policy: Policy) -> list[Rule]:

@@ -23,6 +23,8 @@ class Duty:
     mode: Mode
     on_error: Action
     version: str
+    timeout: float = 2.0
+    """Seconds that a text may take."""
 
     @property
     def enforced(self) -> Action:

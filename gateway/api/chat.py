@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
+import traceback
 import uuid
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,6 +31,7 @@ from gateway.metrics import Metrics
 from gateway.pipeline import Keeper, Run
 from gateway.plan import OPEN, Plan
 
+LOG = logging.getLogger("wardgate")
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 ROUTE = "/v1/chat/completions"
 
@@ -56,19 +59,24 @@ class ChatSurface:
         status, run, error = "200", None, None
         try:
             run = await self._run(scope, receive, send, id, began)
+            status = str(run.status)
         except ClientGone:
             status = "499"
         except WardgateError as raised:
             error = raised
             status = str(error.status)
             await self._fail(send, id, error)
+        except Exception as defect:  # a defect can be of any class, and its client must still get an answer
+            status = "500"
+            LOG.error("defect in request %s: %s", id, place_of(defect))
+            await self._fail(send, id, WardgateError("Internal error."))
         finally:
             self.metrics.inflight.dec()
             model = run.exchange.model if run else "unknown"
             verdicts = run.exchange.verdicts if run else []
             self.metrics.answered(model, ROUTE, status, time.perf_counter() - began, verdicts)
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send, id: str, began: float) -> Run | None:
+    async def _run(self, scope: Scope, receive: Receive, send: Send, id: str, began: float) -> Run:
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{ROUTE} takes POST.", headers={"allow": "POST"})
         plan = self.plans.plan
@@ -95,7 +103,7 @@ class ChatSurface:
 
     async def _answer_error(self, send: Send, run: Run, error: WardgateError) -> None:
         """An error of an exchange: its headers and findings go with it."""
-        run.outcome = error.code
+        run.outcome, run.status = error.code, error.status
         body = error.body()
         if run.exchange.verdicts:
             body = {**body, "wardgate": run.wardgate()}
@@ -107,3 +115,9 @@ class ChatSurface:
         if error.status in (408, 413):
             pairs.append(("connection", "close"))
         await send_bytes(send, error.status, [JSON_HEADER, *encode_headers(pairs)], orjson.dumps(error.body()))
+
+
+def place_of(defect: Exception) -> str:
+    """Class and calls, innermost last. Never the message, which may repeat a prompt."""
+    calls = traceback.extract_tb(defect.__traceback__)
+    return " > ".join([type(defect).__name__, *(f"{c.filename}:{c.lineno} {c.name}" for c in calls)])

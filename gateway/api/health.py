@@ -22,7 +22,7 @@ def health_routes(config: Config, recorder: Recorder, metrics: Metrics) -> APIRo
 
     @routes.get("/health/ready")
     async def ready() -> JSONResponse:
-        healthy = recorder.healthy
+        healthy = await recorder.answers()
         body: dict[str, object] = {
             "status": "ok" if healthy else "degraded",
             "redis": "ok" if healthy else "away: flags go to the spool",

@@ -60,7 +60,7 @@ class Recorder:
     async def drain(self) -> int:
         """Brings what waits in the spool to Redis; returns how many parts this call brought. Stops when Redis fails."""
         async with self._draining:
-            if not (self._healthy or await self._is_back()):
+            if not (self._healthy or await self.answers()):
                 return 0
             drained = 0
             parts = self._spool.parts()  # lazy: the reading is done in `take`
@@ -95,7 +95,8 @@ class Recorder:
         self._works()
         return True
 
-    async def _is_back(self) -> bool:
+    async def answers(self) -> bool:
+        """Whether Redis answers now."""
         try:
             async with asyncio.timeout(self._patience):
                 await self._flags.ping()

@@ -80,6 +80,11 @@ class Judge:
                 )
             )
 
+    def fail(self, where: str, error: str) -> None:
+        """No guard of the lane answered."""
+        for lane in (self.lane, self.watch):
+            self._failures(lane, [Failure(i, error) for i in range(len(lane.rules))], where, None)
+
     def redacts(self, decision: Decision) -> bool:
         return REDACT_RANK <= self.lane.rules[decision.rule].rank < BLOCK_RANK
 

@@ -124,25 +124,25 @@ class MatchTracker:
             return end
         first = self._raw_alive(window)
         if len(views) > 1:
-            k = self.matcher.prefixes.first_alive(views[1].text, views[1].low).index
+            k = self.matcher.prefixes.first_alive(views[1].text, views[1].low).start
             if k < len(views[1].text):
                 first = min(first, views[1].raw(k) + window.origin)
         return first
 
     def _raw_alive(self, window: Window) -> int:
         prefixes, low = self.matcher.prefixes, window.low
-        if self.open is not None and self.open.index >= window.origin + low:
+        if self.open is not None and self.open.start >= window.origin + low:
             state = prefixes.read(self.open.state, window.text[self.read - window.origin :])
             if state is not None and state.live:
                 self.read = window.origin + len(window.text)
-                self.open = Alive(self.open.index, state)
-                return self.open.index
-            low = self.open.index + 1 - window.origin
+                self.open = Alive(self.open.start, state)
+                return self.open.start
+            low = self.open.start + 1 - window.origin
         elif self.read > window.origin + low:
             low = self.read - window.origin
         found = prefixes.first_alive(window.text, low)
         self.read = window.origin + len(window.text)
-        index = found.index + window.origin
+        index = found.start + window.origin
         self.open = Alive(index, found.state) if found.state is not None else None
         return index
 

@@ -1,7 +1,7 @@
-"""Which tail of a text could still become a match? A position automaton over bounded expressions, made deterministic lazily.
+"""Which tail of a text could still become a match? A position automaton, made deterministic as texts need it.
 
-Glushkov's construction (V. M. Glushkov, 1961) gives one position per character of the expanded expression. `text[k:]` is a
-strict prefix of a match iff reading it from the first positions leaves one that a further character may follow. All
+Glushkov's construction (V. M. Glushkov, 1961) gives one position per character of the expanded expression. `text[k:]`
+is a strict prefix of a match iff reading it from the first positions leaves one that a further character may follow. All
 expressions of a lane share one automaton; its states are sets of a few positions, made when a text first needs them, so
 that one character costs a look-up.
 """
@@ -30,6 +30,9 @@ Accepts = Callable[[str], bool]
 
 class BoundsError(ValueError):
     """An expression that a stream filter cannot hold to: unbounded, empty, or beyond the linear-time subset."""
+
+
+COMPOUND = (op.AT, op.ASSERT, op.ASSERT_NOT, op.SUBPATTERN, op.BRANCH, op.MAX_REPEAT, op.MIN_REPEAT)
 
 
 class Fragment(NamedTuple):
@@ -147,7 +150,7 @@ class State:
 class Alive(NamedTuple):
     """Where the undecided tail begins, and the state that reading it leads to."""
 
-    index: int
+    start: int
     state: State | None
 
 
@@ -163,7 +166,7 @@ class Prefixes:
     """Last positions whose match depends on the character after it."""
     starts: list[tuple[tuple[int, ...], LeftCheck | None]] = field(default_factory=list)
     """First positions, and what may stand before them."""
-    known: dict[object, Test] = field(default_factory=dict)
+    known: dict[tuple[str, str, bool], Test] = field(default_factory=dict)
     roots: dict[str, State | None] = field(default_factory=dict)
     """(character before, first character) -> the state after the first; one character at the beginning of a text."""
     states: dict[tuple[int, ...], State] = field(default_factory=dict)
@@ -233,12 +236,19 @@ class Prefixes:
             self.states[key] = state
         return state
 
-    def _position(self, key: object, accepts: Accepts) -> Fragment:
+    def _test(self, code: object, value: object, fold: bool) -> Test:
+        key = (str(code), str(value), fold)
+        if key not in self.known:
+            accepts = _atom(code, value)
+            self.known[key] = Test(_folded(accepts) if fold else accepts)
+        return self.known[key]
+
+    def _position(self, test: Test) -> Fragment:
         if len(self.follow) >= MAX_POSITIONS:
             raise BoundsError("too large once its repeats are written out; lower the counts")
         here = (len(self.follow),)
         self.follow.append([])
-        self.tests.append(self.known.setdefault(key, Test(accepts)))
+        self.tests.append(test)
         return Fragment(False, here, here)
 
     def _link(self, before: tuple[int, ...], after: tuple[int, ...]) -> None:
@@ -273,15 +283,16 @@ class Prefixes:
         if code in (op.MAX_REPEAT, op.MIN_REPEAT) and isinstance(value, tuple):
             low, high, inner = value
             return self._repeat(int(low), int(high), list(inner), fold)
-        accepts = _atom(code, value)
-        return self._position((str(code), str(value), fold), _folded(accepts) if fold else accepts)
+        return self._position(self._test(code, value, fold))
 
     def _repeat(self, low: int, high: int, items: Sequence[tuple[object, object]], fold: bool) -> Fragment:
         """`x{2,4}` as `xx(x(x)?)?`: each copy follows the one before it alone, so a count stays a chain."""
-        nullable, first, before = True, (), EMPTY
+        atom = len(items) == 1 and items[0][0] not in COMPOUND
+        test = self._test(*items[0], fold) if atom else None
+        nullable, first, before = True, EMPTY.first, EMPTY
         last: list[int] = []
         for count in range(high):
-            part = self._sequence(items, fold)
+            part = self._position(test) if test is not None else self._sequence(items, fold)
             self._link(before.last, part.first)
             if count == 0 or (nullable and before.nullable):
                 first += part.first

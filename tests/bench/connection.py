@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from time import monotonic_ns
+from typing import cast
 from urllib.parse import urlsplit
 
 Piece = tuple[int, bytes]
@@ -27,8 +28,7 @@ class Connection(asyncio.Protocol):
         """Of the whole answer; 0 when it comes in chunks, None while its head is incomplete."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's own class does not derive from it
 
     def data_received(self, data: bytes) -> None:
         self.pieces.append((monotonic_ns(), data))
@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
 async def connect(url: str) -> Connection:
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(Connection, parts.hostname, parts.port or 80)
+    _, connection = await loop.create_connection(Connection, parts.hostname or "127.0.0.1", parts.port or 80)
     return connection
 
 

@@ -1,7 +1,7 @@
 """The load of streams, as a process of its own: `python -m tests.bench.streams JOB`, where JOB is JSON; JSON on stdout.
 
-Chunks carry the upstream's send time on the same CLOCK_MONOTONIC (see upstream.c), so the delay of a chunk needs no second
-clock, whatever the gateway does to the events between.
+Chunks carry the upstream's send time on the same CLOCK_MONOTONIC (see upstream.c), so the delay of a chunk needs no
+second clock, whatever the gateway does to the events between.
 """
 
 from __future__ import annotations

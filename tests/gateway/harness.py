@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,7 @@ CODENAME: Mapping[str, object] = {
 RUDE: Mapping[str, object] = {"name": "rude", "kind": "denylist", "terms": ["windbag"], "action": "flag"}
 
 
-def document(
-    upstream: str, *guards: Mapping[str, object], tenants: Sequence[Mapping[str, object]] = (), **policy: object
-) -> str:
+def document(upstream: str, *guards: Mapping[str, object], **policy: object) -> str:
     """A config (JSON is YAML) with the model `assistant`, served by `upstream` as `fake`."""
     data: dict[str, object] = {
         "version": 1,
@@ -45,7 +43,12 @@ def document(
         "models": [{"name": "assistant", "upstream": "vllm", "upstream_model": "fake", "policy": "support"}],
         "policies": [{"name": "support", "guards": list(guards), **policy}],
     }
-    return json.dumps(data | ({"tenants": list(tenants)} if tenants else {}))
+    return json.dumps(data)
+
+
+def with_tenants(config_text: str, *tenants: Mapping[str, object]) -> str:
+    """The config for these tenants alone."""
+    return json.dumps({**json.loads(config_text), "tenants": tenants})
 
 
 @contextlib.asynccontextmanager
@@ -118,6 +121,15 @@ class Process:
         self.child = None
 
 
+async def until(holds: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
+    """Waits for what other processes and tasks do in their own time."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if await holds():
+                return
+            await asyncio.sleep(0.02)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -174,8 +186,13 @@ def request(content: object = "Hello", **more: object) -> dict[str, object]:
     return {"model": "assistant", "messages": [{"role": "user", "content": content}]} | more
 
 
-async def ask(url: str, content: object = "Hello", key: str = "", **more: object) -> httpx.Response:
+async def ask(url: str, content: object = "Hello", **more: object) -> httpx.Response:
     """One chat request, answered whole."""
+    return await ask_as("", url, content, **more)
+
+
+async def ask_as(key: str, url: str, content: object = "Hello", **more: object) -> httpx.Response:
+    """The same by whoever holds `key`."""
     headers = {"authorization": f"Bearer {key}"} if key else {}
     async with httpx.AsyncClient(timeout=10) as client:
         return await client.post(url + CHAT, json=request(content, **more), headers=headers)

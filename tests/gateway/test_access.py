@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.fakes import fake_vllm
-from tests.gateway.harness import CODENAME, ask, document, gateway
+from tests.gateway.harness import CODENAME, ask_as, document, gateway, with_tenants
 
 KEY = "wg-app-secret"
 TENANT = {"name": "acme", "keys": [f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"], "models": ["assistant"]}
@@ -18,7 +18,8 @@ OTHER = {"name": "other", "keys": [f"sha256:{hashlib.sha256(b'other').hexdigest(
 
 def two_models(upstream: str) -> str:
     second = '{"name": "second", "upstream": "vllm"}'
-    return document(upstream, CODENAME, tenants=[TENANT, OTHER]).replace('"models": [{', f'"models": [{second}, {{', 1)
+    config = with_tenants(document(upstream, CODENAME), TENANT, OTHER)
+    return config.replace('"models": [{', f'"models": [{second}, {{', 1)
 
 
 @pytest.mark.parametrize(
@@ -33,10 +34,10 @@ def two_models(upstream: str) -> str:
     ],
 )
 async def test_who_may_not_is_told_so_and_the_model_is_not_asked(
-    key: str, model: object, status: int, code: str, tmp_path: Path, redis_url: str
+    key: str, model: object, status: int, code: str, *, tmp_path: Path, redis_url: str
 ) -> None:
     async with fake_vllm() as vllm, gateway(two_models(vllm.url), tmp_path, redis_url) as url:
-        answer = await ask(url, key=key, model=model)
+        answer = await ask_as(key, url, model=model)
     assert answer.status_code == status
     assert answer.json()["error"]["code"] == code
     assert answer.headers["x-request-id"]
@@ -45,7 +46,7 @@ async def test_who_may_not_is_told_so_and_the_model_is_not_asked(
 
 async def test_a_tenant_is_served_its_models_and_its_key_stays_here(tmp_path: Path, redis_url: str) -> None:
     async with fake_vllm() as vllm, gateway(two_models(vllm.url), tmp_path, redis_url) as url:
-        answer = await ask(url, key=KEY)
+        answer = await ask_as(KEY, url)
         async with httpx.AsyncClient(base_url=url) as client:
             listed = await client.get("/v1/models", headers={"authorization": f"Bearer {KEY}"})
             refused = await client.get("/v1/models")
@@ -57,11 +58,11 @@ async def test_a_tenant_is_served_its_models_and_its_key_stays_here(tmp_path: Pa
 
 async def test_a_tenants_own_policy_overrides_that_of_the_model(tmp_path: Path, redis_url: str) -> None:
     lax = '{"name": "lax", "guards": []}'
-    config = document("URL", CODENAME, tenants=[TENANT | {"policy": "lax"}, OTHER])
+    config = with_tenants(document("URL", CODENAME), TENANT | {"policy": "lax"}, OTHER)
     config = config.replace('"policies": [{', f'"policies": [{lax}, {{', 1)
     async with fake_vllm() as vllm, gateway(config.replace("URL", vllm.url), tmp_path, redis_url) as url:
-        mine = await ask(url, "Project Titan", key=KEY)
-        theirs = await ask(url, "Project Titan", key="other")
+        mine = await ask_as(KEY, url, "Project Titan")
+        theirs = await ask_as("other", url, "Project Titan")
     assert mine.headers["x-wardgate-policy"].startswith("lax@")
     assert mine.headers["x-wardgate-action"] == "allow"
     assert theirs.headers["x-wardgate-policy"].startswith("support@")

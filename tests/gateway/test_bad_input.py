@@ -142,7 +142,7 @@ async def test_of_duplicate_keys_the_judged_one_is_forwarded_alone(house: House)
     assert answer.status == 200
     raw = house.fake.requests[-1].raw
     assert raw.count(b'"messages"') == raw.count(b'"content"') == raw.count(b'"model"') == 1
-    assert house.forwarded["messages"] == [{"role": "user", "content": "mail [EMAIL]"}]
+    assert house.forwarded["messages"] == [{"role": "user", "content": "mail [REDACTED]"}]
     assert b"example.com" not in raw
     assert b"Zebra" not in raw
 

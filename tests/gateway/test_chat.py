@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.fakes import FakeVLLM, Reply, chat_frames, chat_json, fake_vllm, stream
@@ -45,7 +46,12 @@ async def test_a_prepended_prompt_joins_a_multi_part_system_message_as_a_part(tm
 
 
 async def test_a_replacing_prompt_drops_all_system_and_developer_messages(tmp_path: Path, redis_url: str) -> None:
-    messages = [{"role": "system", "content": "A"}, ASKED, {"role": "developer", "content": [{"type": "text"}]}, ASKED]
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "A"},
+        ASKED,
+        {"role": "developer", "content": [{"type": "text"}]},
+        ASKED,
+    ]
     _, got, _ = await seen("replace", messages, tmp_path, redis_url)
     assert got == [{"role": "system", "content": OWNER}, ASKED, ASKED]
 
@@ -65,7 +71,7 @@ async def test_an_only_prompt_refuses_the_clients_system_messages(role: str, tmp
 async def test_request_fields_that_the_gateway_does_not_know_reach_the_model_untouched(
     tmp_path: Path, redis_url: str
 ) -> None:
-    extra = {
+    extra: dict[str, object] = {
         "top_k": 5,
         "structured_outputs": {"json": {"type": "object"}},
         "guided_regex": "a+",
@@ -158,7 +164,10 @@ async def test_an_upstream_error_keeps_its_status_and_body(
         gateway(document(vllm.url, EMAIL), tmp_path, redis_url) as url,
     ):
         answer = await ask(url, stream=streamed)
+        async with httpx.AsyncClient() as client:
+            scrape = (await client.get(f"{url}/metrics")).text
     assert answer.status_code == status
+    assert f'route="/v1/chat/completions",status="{status}"}} 1.0' in scrape
     assert answer.json()["error"]["more"] == 1
     assert answer.headers["x-request-id"]
     assert answer.headers["content-type"] == "application/json"

@@ -111,7 +111,7 @@ async def test_a_flagged_prompt_passes_and_is_kept(tmp_path: Path, redis_url: st
 async def test_a_monitored_guard_changes_nothing_and_is_logged(
     streamed: bool, tmp_path: Path, redis_url: str, redis: Redis
 ) -> None:
-    config = [CODENAME | {"mode": "monitor"}, EMAIL | {"mode": "monitor"}]
+    config = [{**CODENAME, "mode": "monitor"}, {**EMAIL, "mode": "monitor"}]
     said = f"{SECRET} and {MAIL}"
     async with fake_vllm() as vllm, gateway(document(vllm.url, *config), tmp_path, redis_url) as url:
         if streamed:

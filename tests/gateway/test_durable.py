@@ -10,6 +10,7 @@ import random
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from redis.exceptions import RedisError
 from gateway.live.embedded import socket_path
 from gateway.live.flags import FlagLog
 from tests.fakes import Reply, Request, chat_frames, chat_json, fake_vllm, stream
-from tests.gateway.harness import CHAT, EMAIL, Process, document, log_of, request, wardgate_serve
+from tests.gateway.harness import CHAT, EMAIL, READY_WITHIN, Process, document, log_of, request, until, wardgate_serve
 
 REQUESTS = 200
 CLIENTS = 6
-KILLS = 5
+KILLS = 4
 WORDS = ("Please", " write", " to", " ada", "@example", ".com", " or", " wait", ".")
 
 
@@ -45,11 +46,13 @@ class Crowd:
     seen: set[str] = field(default_factory=set)
     broken: int = 0
 
+    async def reached(self, number: int) -> bool:
+        return self.begun >= number
+
     async def ask(self, client: httpx.AsyncClient) -> None:
         while (number := next(self.ids)) < REQUESTS:
             self.begun = number
-            while not await self._one(client, f"request-{number}", streamed=number % 2 == 0):
-                await asyncio.sleep(0.05)
+            await until(partial(self._one, client, f"request-{number}", streamed=number % 2 == 0), READY_WITHIN)
 
     async def _one(self, client: httpx.AsyncClient, id: str, *, streamed: bool) -> bool:
         """False where nobody listened; a request that broke off is not made again."""
@@ -105,8 +108,7 @@ async def test_no_flag_that_a_client_saw_is_lost_or_doubled_by_kill_9(tmp_path: 
         crowd = Crowd(gateway)
         asking = [asyncio.create_task(crowd.ask(client)) for _ in range(CLIENTS)]
         for moment in moments:
-            while crowd.begun < moment:
-                await asyncio.sleep(0.005)
+            await until(partial(crowd.reached, moment), READY_WITHIN)
             await asyncio.sleep(dice.random() * 0.1)
             await kill(gateway, redis, dice)
         await asyncio.gather(*asking)

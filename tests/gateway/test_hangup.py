@@ -13,15 +13,16 @@ from redis.asyncio import Redis
 
 from gateway.live.flags import FlagLog
 from tests.fakes import FOREVER, FakeVLLM, Piece, Reply, chat_frame, fake_vllm, stream
-from tests.gateway.harness import CHAT, CODENAME, RUDE, ask_stream, document, gateway, request
+from tests.gateway.harness import CHAT, CODENAME, RUDE, ask_stream, document, gateway, request, until
 
 SOON = 0.1
 
 
 async def asked(vllm: FakeVLLM) -> None:
-    async with asyncio.timeout(5):
-        while not vllm.running:
-            await asyncio.sleep(0.005)
+    async def holds() -> bool:
+        return vllm.running > 0
+
+    await until(holds)
 
 
 async def left(vllm: FakeVLLM) -> float:
@@ -50,7 +51,11 @@ async def test_a_client_that_leaves_before_the_answer_begins_ends_the_upstream_c
 async def test_a_client_that_leaves_in_the_middle_of_a_stream_ends_the_upstream_call(
     tmp_path: Path, redis_url: str, redis: Redis
 ) -> None:
-    frames = [chat_frame({"role": "assistant", "content": "You windbag "}), chat_frame({"content": "!"}), FOREVER]
+    frames: list[Piece] = [
+        chat_frame({"role": "assistant", "content": "You windbag "}),
+        chat_frame({"content": "!"}),
+        FOREVER,
+    ]
     async with (
         fake_vllm(stream(frames)) as vllm,
         gateway(document(vllm.url, RUDE), tmp_path, redis_url) as url,
@@ -66,10 +71,11 @@ async def test_a_client_that_leaves_in_the_middle_of_a_stream_ends_the_upstream_
 
 
 async def ended(flags: FlagLog, id: str) -> dict[str, object]:
-    async with asyncio.timeout(5):
-        while (kept := await flags.show(id)) is None or "outcome" not in kept:
-            await asyncio.sleep(0.02)
-    return kept
+    async def holds() -> bool:
+        return "outcome" in (await flags.show(id) or {})
+
+    await until(holds)
+    return await flags.show(id) or {}
 
 
 async def test_a_block_ends_the_upstream_call(tmp_path: Path, redis_url: str) -> None:

@@ -6,22 +6,14 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tests.fakes import Piece, Reply, chat_frame, fake_vllm
-from tests.gateway.harness import CHAT, CODENAME, CONFIG, EMAIL, ask, document, gateway, request
-
-WITHIN = 5.0
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(WITHIN):
-        while not await holds():
-            await asyncio.sleep(0.05)
+from tests.gateway.harness import CHAT, CODENAME, CONFIG, EMAIL, ask, document, gateway, request, until
 
 
 async def policy_of(url: str) -> str:

@@ -7,7 +7,9 @@ python=${PYTHON:-python3}
 for peer in ${*:-litellm portkey vllm-router}; do
   test -e "env/$peer/.installed" && continue
   case $peer in
-    litellm) "$python" -m venv env/litellm; env/litellm/bin/pip install -q 'litellm[proxy]==1.109.1' ;;
+    litellm) # the version that was measured; where an index lacks something it needs, the newest before it
+      "$python" -m venv env/litellm
+      env/litellm/bin/pip install -q 'litellm[proxy]==1.109.1' || env/litellm/bin/pip install -q 'litellm[proxy]<1.109.1' ;;
     vllm-router) "$python" -m venv env/vllm-router; env/vllm-router/bin/pip install -q 'vllm-router==0.1.17' ;;
     portkey)
       mkdir -p env/portkey

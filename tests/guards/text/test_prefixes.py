@@ -22,20 +22,20 @@ def test_the_first_alive_index_is_that_of_the_longest_strict_prefix(pattern: str
     strict = {w[:i] for w in words if re.fullmatch(pattern, w) for i in range(1, len(w))}
     for word in (w for w in words if len(w) <= 5):
         expected = next((k for k in range(len(word)) if word[k:] in strict), len(word))
-        assert prefixes.first_alive(word, 0).index == expected
+        assert prefixes.first_alive(word, 0).start == expected
 
 
 def test_a_match_that_a_boundary_still_decides_is_alive() -> None:
     prefixes = Prefixes()
     prefixes.add(r"\bcat\b")
-    assert prefixes.first_alive("a cat", 0).index == 2
-    assert prefixes.first_alive("concat", 0).index == 6
+    assert prefixes.first_alive("a cat", 0).start == 2
+    assert prefixes.first_alive("concat", 0).start == 6
 
 
 def test_a_fixed_word_is_final_with_its_last_letter() -> None:
     prefixes = Prefixes()
     prefixes.add("FORBIDDEN")
-    assert prefixes.first_alive("x FORBIDDEN", 0).index == len("x FORBIDDEN")
+    assert prefixes.first_alive("x FORBIDDEN", 0).start == len("x FORBIDDEN")
 
 
 @pytest.mark.parametrize("pattern", ["a+", r"\w{2,}", "(ab)+c", "a?", "", "x{1,9000}", r"\p{L}", "(?:a{1,4000}){1,9}"])
