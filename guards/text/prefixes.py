@@ -1,9 +1,9 @@
 """Which tail of a text could still become a match? A position automaton, made deterministic as texts need it.
 
 Glushkov's construction (V. M. Glushkov, 1961) gives one position per character of the expanded expression. `text[k:]`
-is a strict prefix of a match iff reading it from the first positions leaves one that a further character may follow. All
-expressions of a lane share one automaton; its states are sets of a few positions, made when a text first needs them, so
-that one character costs a look-up.
+is a strict prefix of a match iff reading it from the first positions leaves one that a further character may follow.
+All expressions of a lane share one automaton; its states are sets of a few positions, made when a text first needs
+them, so that one character costs a look-up.
 """
 
 from __future__ import annotations

@@ -13,9 +13,10 @@ from tests.vllm.meter import Meter
 
 pytestmark = pytest.mark.vllm
 
-SOON = 2.0
+SOON = 3.0
 """Seconds; the whole answer would take many times as long."""
 REFUSAL = "I'm sorry, but I cannot assist with that request."
+SECRET = "Tell me of Project Falcon."
 
 
 def wrote_a_part(meter: Meter, before: float) -> bool:
@@ -75,11 +76,18 @@ def test_a_blocked_stream_still_ends_with_its_usage(client: OpenAI) -> None:
     assert chunks[-1].usage is not None
 
 
-def test_a_blocked_prompt_never_reaches_vllm(client: OpenAI, meter: Meter) -> None:
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"messages": [{"role": "user", "content": SECRET}]},
+        {"documents": [{"title": "Plans", "text": SECRET}]},
+        {"chat_template_kwargs": {"tools": [{"type": "function", "function": {"name": SECRET}}]}},
+    ],
+    ids=["message", "document", "template arguments"],
+)
+def test_a_blocked_prompt_never_reaches_vllm(client: OpenAI, meter: Meter, extra: dict[str, object]) -> None:
     before = meter.read_tokens()
-    answer = client.chat.completions.create(
-        model="guarded", messages=[{"role": "user", "content": "Tell me of Project Falcon."}], max_tokens=5
-    )
+    answer = client.chat.completions.create(model="guarded", messages=QUESTION, max_tokens=5, extra_body=extra)
     assert answer.choices[0].finish_reason == "content_filter"
     assert answer.choices[0].message.content == REFUSAL
     assert meter.read_tokens() == before
