@@ -35,7 +35,6 @@ from gateway.wire.sse import DONE, FrameReader, frame
 from guards.stream import TextFilter
 from guards.verdict import RANK, Action, Verdict
 
-MAX_FRAME = 8 << 20
 MAX_ANSWER = 64 << 20
 LARGE_TEXT = 100_000
 """Characters from which on a text is judged in a thread, so that other exchanges go on."""
@@ -58,6 +57,8 @@ class Run:
     keeper: Keeper
     metrics: Metrics
     send: Send
+    max_frame: int
+    """Bytes of the largest frame that an upstream may send."""
     started: bool = False
     """The status and headers have left."""
     told: int = 0
@@ -200,33 +201,34 @@ class Run:
             raise UpstreamBroken("The upstream answered a stream request with something else than a stream.")
         filter_ = self._answer_filter("delta")
         stream = StreamWriter(self, filter_)
-        batches = read_batches(answer)
+        batches = read_batches(answer, self.max_frame)
         try:
             async for batch in batches:
                 if await stream.take(batch):
                     break
             else:
                 await stream.ended()
+            if stream.clean:
+                answer.release()
+            else:
+                answer.close()
+            await stream.finish()
         except WardgateError as error:
-            if not self.started:
-                raise
             answer.close()
-            await self._broken_stream(error, filter_)
-            return
-        if stream.clean:
-            answer.release()
-        else:
-            answer.close()
-        await stream.finish()
+            self.outcome = error.code
+            if self.started and not isinstance(error, FlagNotDurable):
+                await self._keep(filter_.texts(), end=True)
+            raise
 
-    async def _broken_stream(self, error: WardgateError, filter_: ChatAnswer) -> None:
+    async def end_broken(self, error: WardgateError) -> None:
+        """The status has left: an error frame says that the answer is not whole."""
         self.outcome = error.code
-        if not isinstance(error, FlagNotDurable):
-            await self._keep(filter_.texts(), end=True)
         await self._send_last(frame(orjson.dumps(error.body())) + DONE)
 
     async def _upstream_error(self, answer: Answer) -> None:
         """The upstream's own status and body; what it says of the prompt is judged like an answer."""
+        if answer.status < 400:
+            raise UpstreamBroken(f"The upstream answered with status {answer.status} in place of an answer.")
         raw = await answer.read(1 << 20)
         answer.release()
         try:
@@ -356,7 +358,8 @@ class StreamWriter:
     """The upstream said `[DONE]`: its connection can serve again."""
     done: bool = False
     spoken: bool = False
-    refused: int = 0
+    usage: bytes | None = None
+    """The upstream's usage chunk."""
 
     async def take(self, batch: list[bytes]) -> bool:
         """Filter and send one batch; True once the answer is over."""
@@ -392,8 +395,9 @@ class StreamWriter:
         self._remember(chunk)
         changed, blocked = self.filter.feed(chunk)
         usage_only = not chunk["choices"]
-        if usage_only and "usage" in chunk:
-            return  # sent at the end, after every choice
+        if usage_only and "usage" in chunk:  # sent at the end, after every choice
+            self.usage = orjson.dumps(chunk) if changed else data
+            return
         if not changed:
             self.spoken = True
             out.append(self._with_findings(chunk, data) if self._last(chunk) else frame(data))
@@ -464,10 +468,11 @@ class StreamWriter:
         run.exchange.verdicts += self.filter.judge.verdicts
         self.filter.judge.verdicts.clear()
         await run._keep(self.filter.texts(), end=True)
-        usage = self.filter.usage if run._wants_usage() else None
-        if usage is None and run._wants_usage():
-            usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-        out.append(chat.ending(self.filter.last, usage))
+        if self.usage is not None:
+            out += [frame(self.usage), DONE]
+        else:
+            none = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+            out.append(chat.ending(self.filter.last, none if run._wants_usage() else None))
         await run._send_last(b"".join(out))
 
 
@@ -488,9 +493,9 @@ def judge_slots(judge: Judge, slots: list[TextSlot]) -> list[tuple[TextSlot, str
     return edits
 
 
-async def read_batches(answer: Answer) -> AsyncIterator[list[bytes]]:
+async def read_batches(answer: Answer, max_frame: int) -> AsyncIterator[list[bytes]]:
     """The frames of a stream, those that arrived together in one list."""
-    reader = FrameReader(MAX_FRAME)
+    reader = FrameReader(max_frame)
     async for data in answer.chunks():
         batch = reader.feed(data)
         if batch:

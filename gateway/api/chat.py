@@ -56,50 +56,54 @@ class ChatSurface:
         self.metrics.inflight.inc()
         given = header(scope, b"x-request-id")
         id = given if given and SANE_ID.fullmatch(given) else uuid.uuid4().hex
-        status, run, error = "200", None, None
+        status, run = "499", None
         try:
-            run = await self._run(scope, receive, send, id, began)
+            run = await self._open(scope, receive, send, id, began)
+            await self._serve(run, receive, send)
             status = str(run.status)
         except ClientGone:
-            status = "499"
-        except WardgateError as raised:
-            error = raised
+            if run is not None:
+                await run.client_gone()
+        except WardgateError as error:
             status = str(error.status)
-            await self._fail(send, id, error)
+            await self._fail(send, id, run, error)
         except Exception as defect:  # a defect can be of any class, and its client must still get an answer
             status = "500"
             LOG.error("defect in request %s: %s", id, place_of(defect))
-            await self._fail(send, id, WardgateError("Internal error."))
+            await self._fail(send, id, run, WardgateError("Internal error."))
         finally:
             self.metrics.inflight.dec()
-            model = run.exchange.model if run else "unknown"
-            verdicts = run.exchange.verdicts if run else []
-            self.metrics.answered(model, ROUTE, status, time.perf_counter() - began, verdicts)
+            self._count(run, status, time.perf_counter() - began)
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send, id: str, began: float) -> Run:
+    def _count(self, run: Run | None, status: str, seconds: float) -> None:
+        model = run.exchange.model if run else "unknown"
+        verdicts = run.exchange.verdicts if run else []
+        self.metrics.answered(model, ROUTE, status, seconds, verdicts)
+        if run is not None and run.parts:
+            self.metrics.flags.inc()
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send, id: str, began: float) -> Run:
+        """The exchange that a request asks for."""
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{ROUTE} takes POST.", headers={"allow": "POST"})
         plan = self.plans.plan
         tenant = plan.tenant(header(scope, b"authorization"))
         limits = plan.document.server
-        body = await read_body(scope, receive, limits.max_body, limits.body_timeout)
-        request = parse_object(body)
+        request = parse_object(await read_body(scope, receive, limits.max_body, limits.body_timeout))
         served = plan.serve(request.get("model"), tenant)
-        exchange = Exchange(
-            id, tenant.name if tenant else OPEN, str(request["model"]), served.guarded.label, ROUTE, request
-        )
-        run = Run(exchange, served, self.keeper, self.metrics, send, began=began)
+        who = tenant.name if tenant else OPEN
+        exchange = Exchange(id, who, str(request["model"]), served.guarded.label, ROUTE, request)
+        return Run(exchange, served, self.keeper, self.metrics, send, limits.max_frame, began=began)
+
+    async def _serve(self, run: Run, receive: Receive, send: Send) -> None:
         try:
             async with unless_client_leaves(receive):
                 await run.serve()
-        except ClientGone:
-            await run.client_gone()
-            raise
         except WardgateError as error:
-            await self._answer_error(send, run, error)
-        if run.parts:
-            self.metrics.flags.inc()
-        return run
+            if run.started:
+                await run.end_broken(error)
+            else:
+                await self._answer_error(send, run, error)
 
     async def _answer_error(self, send: Send, run: Run, error: WardgateError) -> None:
         """An error of an exchange: its headers and findings go with it."""
@@ -110,7 +114,10 @@ class ChatSurface:
         headers = [JSON_HEADER, *run.headers(), *encode_headers(error.headers.items())]
         await send_bytes(send, error.status, headers, orjson.dumps(body))
 
-    async def _fail(self, send: Send, id: str, error: WardgateError) -> None:
+    async def _fail(self, send: Send, id: str, run: Run | None, error: WardgateError) -> None:
+        if run is not None and run.started:
+            await run.end_broken(error)
+            return
         pairs = [("x-request-id", id), *error.headers.items()]
         if error.status in (408, 413):
             pairs.append(("connection", "close"))

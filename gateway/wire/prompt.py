@@ -49,6 +49,9 @@ def check_shape(request: dict[str, Any]) -> list[dict[str, Any]]:
             )
     if not isinstance(request.get("stream"), bool | None):
         raise InvalidRequest("`stream` must be true or false.", param="stream")
+    n = request.get("n")
+    if n is not None and (type(n) is not int or n < 1):
+        raise InvalidRequest("`n` must be a whole number, 1 or more.", param="n")
     return messages
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gateway.errors import UpstreamBroken
 
+BOM = b"\xef\xbb\xbf"
 DONE = b"data: [DONE]\n\n"
 
 
@@ -15,10 +16,16 @@ class FrameReader:
 
     limit: int
     rest: bytes = b""
+    begun: bool = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads (what follows `data:`) of the frames that are whole now; comments are dropped."""
         data = self.rest + data if self.rest else data
+        if not self.begun:
+            if len(data) < len(BOM) and BOM.startswith(data):
+                self.rest = data
+                return []
+            data, self.begun = data.removeprefix(BOM), True
         if b"\r" in data:
             held = data.endswith(b"\r")  # the other half of a CRLF may be on its way
             data = (data[:-1] if held else data).replace(b"\r\n", b"\n").replace(b"\r", b"\n") + (

@@ -45,17 +45,20 @@ ENTITIES: Mapping[str, str] = {
 
 DEFAULT = ("email", "phone", "card", "iban", "ssn", "ip")
 
-CARD_PREFIXES: Mapping[int, str] = {
-    13: "4",
-    14: "3(?:0[0-5]|[689])",
-    15: "3[47]",
-    16: "(?:4|5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|6(?:011|22|4[4-9]|5)|35(?:2[89]|[3-8])|62|220[0-4]|81|82|508"
-    "|5018|5020|5038|5893|6304|6759|676[123])",
-    17: "(?:62|5018|5020|5038|5893|6304|6759|676[123])",
-    18: "(?:62|5018|5020|5038|5893|6304|6759|676[123])",
-    19: "(?:4|62|6011|64[4-9]|65|35(?:2[89]|[3-8])|5018|5020|5038|5893|6304|6759|676[123])",
+CARD_PREFIXES: Mapping[int, tuple[str, str]] = {
+    13: ("4", "4"),
+    14: ("3", "3(?:0[0-5]|[689])"),
+    15: ("3", "3[47]"),
+    16: (
+        "[234568]",
+        "(?:4|5[1-5]|2(?:22[1-9]|2[3-9]|[3-6]|7[01]|720)|6(?:011|22|4[4-9]|5)|35(?:2[89]|[3-8])|62|220[0-4]|81|82|508"
+        "|5018|5020|5038|5893|6304|6759|676[123])",
+    ),
+    17: ("[56]", "(?:62|5018|5020|5038|5893|6304|6759|676[123])"),
+    18: ("[56]", "(?:62|5018|5020|5038|5893|6304|6759|676[123])"),
+    19: ("[3-6]", "(?:4|62|6011|64[4-9]|65|35(?:2[89]|[3-8])|5018|5020|5038|5893|6304|6759|676[123])"),
 }
-"""Digits -> prefixes of the issuers that give out cards of that length."""
+"""Digits -> the first of them, and the prefixes of the issuers that give out cards of that length."""
 
 IBAN_LENGTHS: Mapping[int, str] = {
     15: "NO",
@@ -175,8 +178,8 @@ def _grouped(*sizes: int) -> str:
 def _cards() -> list[Shape]:
     """One shape a length: a longer reading that fails the checksum must not hide the card before an expiry date."""
     found = []
-    for size, prefix in CARD_PREFIXES.items():
-        digits = rf"[0-9](?:[ \-]?[0-9]){{{size - 1}}}"
+    for size, (first, prefix) in CARD_PREFIXES.items():
+        digits = rf"{first}(?:[ \-]?[0-9]){{{size - 1}}}"
         found.append(Shape("card", rf"(?<![A-Za-z0-9_.]){digits}(?![0-9])", digits, partial(_card, re.compile(prefix))))
     return found
 

@@ -10,9 +10,9 @@ from string import hexdigits
 from guards.shape import Shape
 
 NAMES = (
-    r"(?:pass(?:word|wd|phrase)|pwd|secret|token|credentials?|auth(?:orization)?"
+    r"(?i:pass(?:word|wd|phrase)|pwd|secret|token|credentials?|auth(?:orization)?"
     r"|(?:api|access|auth|private|encryption|signing|account|master)[_\-. ]?key)"
-    r"(?:[_\-.][A-Za-z0-9_\-.]{1,24}|key|value|access_?key|s)?"
+    r"(?:[_\-.][A-Za-z0-9_\-.]{1,24}|(?i:key|value|access_?key|s))?"
 )
 CAMEL_NAMES = (
     r"(?:Pass(?:word|wd|phrase)|Pwd|Secret|Token|Credentials?|(?:A(?:pi|PI)|Access|Auth|Private|Signing)Key)"
@@ -21,7 +21,7 @@ CAMEL_NAMES = (
 ASSIGN = r"\\?[\"'`]?\]?[ \t]{0,4}(?::[ ]?(?:str|string)[ ])?[ \t]{0,2}(?:=>|:=|[:=])[ \t]{0,4}"
 SCHEME = r"(?:(?:[Bb]earer|[Bb]asic|[Tt]oken)[ ])?"
 VALUE = r"A-Za-z0-9+/=_\-.~!@#$%^&*"
-QUOTED = rf"[bru]?\\?[\"'`]{SCHEME}(?P<secret>[{VALUE}]{{12,128}})\\?[\"'`]"
+QUOTED = rf"[bBrRuU]?\\?[\"'`]{SCHEME}(?P<secret>[{VALUE}]{{12,128}})\\?[\"'`]"
 BARE = rf"{SCHEME}(?P<secret>[A-Za-z0-9+/_~!#$@%^][{VALUE}]{{11,127}})(?![{VALUE}(\[{{<])"
 
 PLACEHOLDER = re.compile(
@@ -44,9 +44,9 @@ def shapes() -> list[Shape]:
     """Lower, upper and snake case by one pair of shapes; the tail of a camelCase name by another."""
     gate = r"[A-Za-z0-9_\-. ]*[\\\"'`\]]*[ \t]*[:=]"
     found = []
-    for names, left, flags in ((NAMES, "(?<![A-Za-z])", re.IGNORECASE), (CAMEL_NAMES, "(?<![^a-z])", re.NOFLAG)):
+    for names, left in ((NAMES, "(?<![A-Za-z])"), (CAMEL_NAMES, "(?<![^a-z])")):
         for value, valid in ((QUOTED, _random), (BARE, _random_bare)):
-            found.append(Shape("secret", f"{left}{names}{ASSIGN}{value}", f"{names}{gate}", valid, flags))
+            found.append(Shape("secret", f"{left}{names}{ASSIGN}{value}", f"{names}{gate}", valid))
     return found
 
 

@@ -110,7 +110,10 @@ class Client:
     async def closed(self) -> bool:
         """Nothing follows: the gateway has hung up."""
         async with asyncio.timeout(PATIENCE):
-            return await self.reader.read() == b""
+            try:
+                return await self.reader.read() == b""
+            except ConnectionResetError:
+                return True
 
 
 @dataclass(frozen=True)

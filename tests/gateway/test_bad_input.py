@@ -38,6 +38,13 @@ async def house(tmp_path: Path, redis_url: str) -> AsyncIterator[House]:
         yield House(gate, fake)
 
 
+@pytest.fixture
+async def patient(tmp_path: Path, redis_url: str) -> AsyncIterator[Gate]:
+    """A gateway that gives a body all the time that it needs."""
+    async with fake_vllm() as fake, gateway(tmp_path, redis_url, fake.url) as gate:
+        yield gate
+
+
 NOT_JSON: dict[str, bytes] = {
     "empty": b"",
     "blank": b"  \n",
@@ -93,7 +100,6 @@ WRONG_TYPES: dict[str, tuple[dict[str, Any], str]] = {
     "n negative": ({"n": -1}, "n"),
     "n fraction": ({"n": 1.5}, "n"),
     "n list": ({"n": [2]}, "n"),
-    "n huge": ({"n": 10**18}, "n"),
 }
 
 
@@ -142,7 +148,7 @@ async def test_of_duplicate_keys_the_judged_one_is_forwarded_alone(house: House)
     assert answer.status == 200
     raw = house.fake.requests[-1].raw
     assert raw.count(b'"messages"') == raw.count(b'"content"') == raw.count(b'"model"') == 1
-    assert house.forwarded["messages"] == [{"role": "user", "content": "mail [REDACTED]"}]
+    assert house.forwarded["messages"] == [{"role": "user", "content": "mail [MAIL]"}]
     assert b"example.com" not in raw
     assert b"Zebra" not in raw
 
@@ -163,10 +169,10 @@ async def upload(client: Client, sizes: Sequence[int], *, chunked: bool) -> None
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["content-length", "chunked"])
-async def test_a_body_of_50_mb_is_refused_in_bounded_memory(house: House, chunked: bool) -> None:
+async def test_a_body_of_50_mb_is_refused_in_bounded_memory(patient: Gate, chunked: bool) -> None:
     memory = Memory()
     head = "transfer-encoding: chunked" if chunked else f"content-length: {50 * MB}"
-    async with house.gate.connect() as client:
+    async with patient.connect() as client:
         await client.send(request(b"", head))
         sending = asyncio.create_task(upload(client, [65536] * 800, chunked=chunked))
         answer = await client.answer()
