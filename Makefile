@@ -28,7 +28,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 # The real vLLM (CPU build) lives in an environment of its own: it pins other versions of our libraries.
 .venv-vllm/.installed: tests/vllm/requirements.txt
@@ -38,7 +38,7 @@ test: lint
 	touch $@
 
 test-vllm: $(VENV)/.installed-test .venv-vllm/.installed
-	$(BIN)/pytest -m vllm tests/vllm
+	$(BIN)/pytest -n 0 -m vllm tests/vllm
 
 bench: $(VENV)/.installed
 	$(BIN)/python tests/bench/run.py

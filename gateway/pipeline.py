@@ -30,7 +30,7 @@ from gateway.wire import chat
 from gateway.wire.arguments import Arguments
 from gateway.wire.chat import ChatAnswer
 from gateway.wire.choice import Judge
-from gateway.wire.prompt import TextSlot, check_shape, texts, with_system_prompt
+from gateway.wire.prompt import UNDOES_PROMPT, TextSlot, check_shape, texts, with_system_prompt
 from gateway.wire.sse import DONE, FrameReader, frame
 from guards.stream import TextFilter
 from guards.verdict import RANK, Action, Verdict
@@ -128,6 +128,8 @@ class Run:
         prompt = self.guarded.policy.system_prompt
         if prompt is not None:
             out["messages"] = with_system_prompt(request["messages"], prompt)
+            for name in UNDOES_PROMPT:
+                out.pop(name, None)
         if not self.guarded.output.enforced.idle and out.get("return_tokens_as_token_ids"):
             out["return_tokens_as_token_ids"] = False  # ids are text that no guard can read
         try:

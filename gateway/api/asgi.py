@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
@@ -23,6 +23,8 @@ STREAM_HEADERS = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+DISCARD = 2.0
+"""Seconds that a refused body is listened to."""
 
 
 class ClientGone(Exception):
@@ -41,6 +43,8 @@ async def read_body(scope: Scope, receive: Receive, limit: int, seconds: float) 
     """The whole request body, within `limit` bytes and `seconds`."""
     length = header(scope, b"content-length")
     if length is not None and length.isdigit() and int(length) > limit:
+        if header(scope, b"expect") is None:
+            await _discard(receive)
         raise BodyTooLarge(f"The body is larger than the limit of {limit} bytes.")
     message = await receive() if length == "0" else await _timely(receive, seconds)
     body: bytes = message.get("body", b"")
@@ -54,10 +58,20 @@ async def read_body(scope: Scope, receive: Receive, limit: int, seconds: float) 
                 pieces.append(message.get("body", b""))
                 size += len(pieces[-1])
                 if size > limit:
+                    pieces.clear()
+                    await _discard(receive)
                     raise BodyTooLarge(f"The body is larger than the limit of {limit} bytes.")
     except TimeoutError:
         raise BodyTimeout(f"The body did not arrive within {seconds:g} seconds.") from None
     return _complete(message, b"".join(pieces))
+
+
+async def _discard(receive: Receive) -> None:
+    """Let a refused body run out for a while: a close upon unread bytes would take the answer with it."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD):
+            while (await receive()).get("more_body"):
+                pass
 
 
 async def _timely(receive: Receive, seconds: float) -> Message:

@@ -12,6 +12,9 @@ from gateway.errors import BodyTimeout, InvalidRequest, WardgateError
 MAX_HEAD = 64 << 10
 """Bytes of request line and headers."""
 
+LINGER = 1.0
+"""Seconds that a refused client has to read its answer."""
+
 
 class HeadTooLarge(Exception):
     """Stops the parser."""
@@ -28,6 +31,8 @@ class HTTP1(HttpToolsProtocol):
     _begun = False
     """Some of that head has come."""
     _size = 0
+    _deaf = False
+    """Refused; what still comes is dropped."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -38,10 +43,12 @@ class HTTP1(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
         if self._in_head:
             self._size += len(data)
         super().data_received(data)
-        if not self._in_head or self.transport.is_closing():
+        if self._deaf or not self._in_head or self.transport.is_closing():
             return
         if self._begun and self._size > MAX_HEAD:
             self._refuse(too_large())
@@ -54,7 +61,7 @@ class HTTP1(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        if self._in_head and sum(len(n) + len(v) for n, v in self.headers[-1:]) > MAX_HEAD:
+        if self._in_head and len(name) + len(value) > MAX_HEAD:
             raise HeadTooLarge
 
     def on_headers_complete(self) -> None:
@@ -80,7 +87,16 @@ class HTTP1(HttpToolsProtocol):
             body = orjson.dumps(error.body())
             fields = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
             self.transport.write(STATUS_LINE[error.status] + fields + body)
-        self.transport.close()
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Hang up on our side and let the rest run out: a close upon unread bytes would take the answer with it."""
+        self._deaf = True
+        self._stop_timer()
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER, self.transport.close)
 
     def _start_timer(self) -> None:
         self._timer = self.loop.call_later(self.head_seconds, self._late)

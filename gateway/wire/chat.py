@@ -12,7 +12,7 @@ from gateway.errors import UpstreamBroken
 from gateway.wire.choice import ChoiceFilter, Judge
 from gateway.wire.sse import DONE, frame
 
-PROMPT_ECHOES = ("prompt_logprobs", "prompt_token_ids")
+PROMPT_ECHOES = ("prompt_logprobs", "prompt_token_ids", "prompt_text")
 """Fields in which vLLM repeats the prompt, the owner's part included."""
 TOKEN_IDS = ("token_ids",)
 """Fields that spell the answer in token ids, past every guard that reads text."""

@@ -13,6 +13,8 @@ NOT_TEXT = frozenset(
     {"role", "type", "id", "tool_call_id", "image_url", "input_audio", "video_url", "audio_url", "file"}
 )
 """Keys of a message whose strings are names, ids or media, not text for the model to read."""
+UNDOES_PROMPT = ("truncate_prompt_tokens", "truncation_side", "chat_template")
+"""vLLM's fields that cut the beginning of a prompt off, or leave it out: not for a client where the owner has a say."""
 SYSTEM_ROLES = frozenset({"system", "developer"})
 DEPTH = 100
 
@@ -59,8 +61,8 @@ def texts(request: dict[str, Any]) -> Iterator[TextSlot]:
     """Every text that the client wrote and the model reads: all messages and parts, tool calls and results, tools."""
     for i, message in enumerate(request["messages"]):
         yield from _walk(message, f"messages[{i}]", str(message.get("role")), 0)
-    for name in ("tools", "functions", "documents"):
-        if isinstance(request.get(name), list):
+    for name in ("tools", "functions", "documents", "chat_template_kwargs"):
+        if isinstance(request.get(name), list | dict):
             yield from _walk(request[name], name, "tool", 0)
 
 

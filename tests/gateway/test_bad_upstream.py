@@ -69,7 +69,7 @@ BROKEN_STREAMS: dict[str, tuple[list[Piece], str]] = {
     "error text": ([HELLO, frame({"error": "boom"})], "upstream_error"),
     "a second life": ([HELLO, END, HELLO], "upstream_broken"),
 }
-GUARDED_ONLY = {
+GUARDED_ONLY: dict[str, list[Piece]] = {
     "delta text": [HELLO, b'data: {"choices": [{"index": 0, "delta": "hi"}]}\n\n'],
     "content parts": [HELLO, chat_frame({"content": [{"type": "text", "text": "hi"}]})],
     "calls number": [HELLO, chat_frame({"tool_calls": 7})],
@@ -98,10 +98,7 @@ async def test_a_stream_that_breaks_before_its_first_byte_is_an_error(
     tmp_path: Path, redis_url: str, name: str
 ) -> None:
     pieces, code = UNTIDY[name]
-    if name == "a second life":
-        pieces = [pieces[1], HELLO]
-    else:
-        pieces = pieces[1:]
+    pieces = [pieces[1], HELLO] if name == "a second life" else pieces[1:]
     answer = await ask(tmp_path, redis_url, sse(*pieces), stream=True)
     if name == "a second life":  # its end has left by then
         assert answer.status in (200, 502)
@@ -161,7 +158,7 @@ async def test_a_frame_of_20_mb_is_refused_in_bounded_memory(
     tmp_path: Path, redis_url: str, model: str, ended: bool
 ) -> None:
     piece = b"x" * MB
-    pieces = [HELLO, 0.1, b'data: {"choices": [{"index": 0, "delta": {"content": "', *[piece] * 20]
+    pieces: list[Piece] = [HELLO, 0.1, b'data: {"choices": [{"index": 0, "delta": {"content": "', *[piece] * 20]
     memory = Memory()
     answer = await ask(tmp_path, redis_url, sse(*pieces, b'"}}]}\n\n' if ended else FOREVER), stream=True, model=model)
     assert Answer(200, {}, answer.frames[-2]).code == "upstream_broken"
@@ -237,7 +234,7 @@ async def test_a_gzipped_body_is_understood(tmp_path: Path, redis_url: str, mode
 @MODELS
 async def test_a_gzipped_stream_is_understood(tmp_path: Path, redis_url: str, model: str) -> None:
     data = gzip.compress(b"".join(chat_frames(["hel", "lo"])))
-    script = [raw_head(*SSE, "content-encoding: gzip"), data[:30], 0.05, data[30:], CLOSE]
+    script: list[Piece] = [raw_head(*SSE, "content-encoding: gzip"), data[:30], 0.05, data[30:], CLOSE]
     answer = await ask(tmp_path, redis_url, script, stream=True, model=model)
     assert answer.text == "hello"
 

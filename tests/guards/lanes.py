@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+from collections.abc import Callable
 
 from guards.catalog import build_lanes
 from guards.lane import Lane
@@ -107,7 +108,7 @@ def document(r: random.Random) -> str:
 
 
 def _part(r: random.Random) -> str:
-    makers = (
+    makers: tuple[tuple[float, Callable[[], str]], ...] = (
         (0.22, lambda: r.choice(FINDS)),
         (0.25, lambda: "AKIA" + "".join(r.choices(string.ascii_uppercase + "234567", k=16))),
         (0.28, lambda: "ghp_" + "".join(r.choices(string.ascii_letters + string.digits, k=36))),

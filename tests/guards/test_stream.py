@@ -21,7 +21,7 @@ pieces = st.one_of(
     st.sampled_from(FINDS),
     st.sampled_from(WORDS),
     st.sampled_from([PROMPT[:50], PROMPT[20:90], " ", "\n", "-", ".", "@", "SKLONGxxxEND"]),
-    st.text(st.characters(exclude_categories=("Cs",)), max_size=8),
+    st.text(st.characters(codec="utf-8"), max_size=8),
 )
 
 
