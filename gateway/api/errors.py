@@ -13,6 +13,7 @@ def install(web: FastAPI) -> None:
     """Register the handlers."""
     web.add_exception_handler(WardgateError, _ours)
     web.add_exception_handler(HTTPException, _http)
+    web.add_exception_handler(Exception, _ours)
 
 
 def _answer(error: WardgateError) -> JSONResponse:

@@ -190,6 +190,8 @@ class ChoiceFilter:
                 if value is not None:
                     node[name] = value
             return False
+        if entries is not None and not isinstance(entries, list):
+            raise UpstreamBroken("The upstream sent tool calls of unknown shape.")
         for position, entry in enumerate(entries or ()):
             if not isinstance(entry, dict) or not isinstance(entry.get("index", position), int):
                 raise UpstreamBroken("The upstream sent a tool call of unknown shape.")

@@ -28,10 +28,10 @@ class LogprobFilter:
 
     def feed(self, node: dict[str, Any], *, final: bool) -> tuple[dict[str, Any] | None, Release]:
         """The logprobs that may leave with this chunk."""
-        entries = node.get("content") or []
-        if not isinstance(entries, list):
+        parts = [node.get("content") or [], node.get("refusal") or []]
+        if not all(isinstance(part, list) for part in parts):
             raise UpstreamBroken("The upstream sent logprobs of unknown shape.")
-        tokens = [self._take(e) for e in [*entries, *(node.get("refusal") or [])]]
+        tokens = [self._take(entry) for part in parts for entry in part]
         release = self.text.feed("".join(tokens), final=final)
         if release.redacted:
             self.gone += [(d.match.start, d.match.end) for d in release.decisions if self._hides(d.rule)]
