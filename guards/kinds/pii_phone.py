@@ -23,6 +23,7 @@ DIAL_CODES: Mapping[int, str] = {
 
 GAP = r"[ .\-/()]{0,3}"
 GROUP = re.compile("[0-9]+")
+DATE = re.compile(r"[0-9]{1,4}([./ \-])[0-9]{1,2}\1[0-9]{2,4}")
 MAX_GROUPS = 7
 RIGHT = r"(?![A-Za-z0-9_])"
 
@@ -48,7 +49,7 @@ def _national(region: str) -> Shape:
     sizes = metadata.general_desc.possible_length if metadata and metadata.general_desc else ()
     most = min(max(sizes, default=12), 12) + len(metadata.national_prefix or "" if metadata else "")
     pattern = rf"(?<![A-Za-z0-9_+\-./])\(?[0-9](?:{GAP}[0-9]){{6,{most - 1}}}{RIGHT}"
-    return Shape("phone", pattern, r"[0-9][ .\-/()]{1,3}[0-9]", partial(_local, region))
+    return Shape("phone", pattern, r"[0-9](?:[ .\-/()]*[0-9]){6}", partial(_local, region))
 
 
 def _phone(region: str | None, text: str) -> bool:
@@ -62,7 +63,7 @@ def _phone(region: str | None, text: str) -> bool:
 
 def _local(region: str, text: str) -> bool:
     """The matcher's leniency also asks for the trunk prefix and refuses dates and other punctuation."""
-    if text.isdigit() or not _phone(region, text):
+    if text.isdigit() or DATE.fullmatch(text) or not _phone(region, text):
         return False
     found = list(phonenumbers.PhoneNumberMatcher(text, region, leniency=phonenumbers.Leniency.VALID))
     return bool(found) and found[0].start <= 1 and found[0].end == len(text)

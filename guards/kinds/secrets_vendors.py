@@ -61,7 +61,7 @@ FIXED = frozenset({"aws_access_key", "twilio_key", "mailgun_key", "databricks_to
 
 def shapes() -> list[Shape]:
     """Every vendor's shapes."""
-    return [*map(_token, TOKENS), *_assigned()]
+    return [*map(_token, TOKENS), _telegram(), *_assigned()]
 
 
 def _token(row: tuple[str, str, str, int, int]) -> Shape:
@@ -75,6 +75,12 @@ def _varied(text: str) -> bool:
     """No `sk-xxxxxxxxxxxxxxxxxxxx`."""
     tail = text[-16:]
     return len(set(tail)) > len("ab")
+
+
+def _telegram() -> Shape:
+    """Stands right behind letters in a URL: `/bot123456789:AA…/getMe`."""
+    pattern = rf"(?<![0-9])[0-9]{{6,10}}:[{URL64}]{{35}}(?![{URL64}])"
+    return Shape("telegram_token", pattern, rf"[0-9]{{6}}:[{URL64}]{{10}}", _varied)
 
 
 def _assigned() -> list[Shape]:

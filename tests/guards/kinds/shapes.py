@@ -46,7 +46,7 @@ def gate_opens(shape: Shape, text: str) -> bool:
 
 
 def assert_bounded(shape: Shape) -> None:
-    """A stream filter can hold to it: bounded, with look-arounds of one class at its ends alone, and valid RE2 between."""
+    """A stream filter can hold to it: bounded, with look-arounds at its ends alone, and RE2 between."""
     Prefixes().add(shape.pattern, shape.flags)
     core = TRAILING.sub("", LEADING.sub("", shape.pattern, count=1))
     assert not re.search(r"\(\?[=!<](?!P)", core.replace("(?P<", "(")), core

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from guards.kinds import pii
+from guards.shape import Shape
 from tests.guards.kinds.shapes import ENGLISH, assert_bounded, candidates, found, gate_opens, gates
 
 EVERY = pii.shapes(tuple(pii.ENTITIES))
@@ -93,7 +94,7 @@ FALSE = [
     ("ahv", "756.9217.0769.84"),
     ("bitcoin", "1NEDqZPvTWRaoho48qXuLLsrYomMXPABfE, d41d8cd98f00b204e9800998ecf8427e"),
     ("codice_fiscale", "RCCMNL83S18D969I, ABCDEF12A34B567C"),
-    ("cpf", "390.533.447-06, 111.111.111-11"),
+    ("cpf", "390.533.447-06, 39053344705"),
     ("mac", "00:1B:44:11:3a, 2001:db8:0:0:0:0:0:1, 00:11:22:33:44:55:66:77, 12:30:45"),
     ("nhs_number", "943 476 5918, 9434765919"),
     ("nif", "54362315Z, 1234567"),
@@ -170,12 +171,12 @@ def test_shapes_are_those_asked_for() -> None:
 
 
 @pytest.mark.parametrize("shape", [*EVERY, *ABROAD], ids=lambda s: s.entity)
-def test_a_stream_can_hold_to_every_shape(shape: pii.Shape) -> None:
+def test_a_stream_can_hold_to_every_shape(shape: Shape) -> None:
     assert_bounded(shape)
 
 
 @pytest.mark.parametrize("shape", [*EVERY, *ABROAD], ids=lambda s: s.entity)
-def test_the_gate_opens_for_all_that_the_pattern_matches(shape: pii.Shape) -> None:
+def test_the_gate_opens_for_all_that_the_pattern_matches(shape: Shape) -> None:
     texts = [row[1] for row in (*TRUE, *FALSE)]
     for text in (t for row in texts for t in candidates(shape, row)):
         assert gate_opens(shape, text), text
