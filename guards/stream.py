@@ -40,6 +40,12 @@ BLOCK_RANK = RANK[Action.BLOCK]
 REDACT_RANK = RANK[Action.REDACT]
 
 
+def in_order(row: tuple[Match, int]) -> tuple[int, int, int, str]:
+    """By start, the longest first; then by rule and entity, so that no tie depends on how the text was cut."""
+    match, rule = row
+    return match.start, -match.end, rule, match.entity
+
+
 @dataclass(slots=True)
 class TextFilter:
     """Filters one text: one carrier of one choice, or one part of a prompt."""
@@ -80,7 +86,7 @@ class TextFilter:
         if not scan.matches and not self.pending and not failures:
             return self._plain(scan.alive)
         if scan.matches:
-            self.pending = sorted([*self.pending, *scan.matches], key=lambda row: (row[0].start, -row[0].end, row[1]))
+            self.pending = sorted([*self.pending, *scan.matches], key=in_order)
         return self._decide(scan.alive, failures)
 
     def _plain(self, alive: int) -> Release:
