@@ -22,7 +22,7 @@ else:
     import re._parser as sre
 
 MAX_LENGTH = 8192
-MAX_POSITIONS = 20_000
+MAX_POSITIONS = 100_000
 CACHED = 50_000
 """Characters remembered at most: hostile text may use every one there is."""
 Accepts = Callable[[str], bool]
