@@ -103,7 +103,7 @@ async def play(app: Gateway, url: str, console: Console) -> None:
             await ask(client, scene, console)
     rows = await app.flags.list(20)
     console.print("\n[bold]What was flagged[/]  [dim](wardgate flags list, wardgate flags show ID)[/]")
-    console.print(table(rows))
+    console.print(table(rows, console.width))
 
 
 async def ask(client: httpx.AsyncClient, scene: Scene, console: Console) -> None:

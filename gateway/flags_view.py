@@ -26,6 +26,10 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 COLOURS = {"block": "bold red", "redact": "yellow", "flag": "cyan", "allow": "dim"}
 
 
+ROOMY = 100
+"""Columns from which on a table shows the tenant."""
+
+
 class FlagsUnreachable(Exception):
     """No Redis holds the flags; the message says how to reach it."""
 
@@ -80,20 +84,27 @@ def print_list(settings: Settings, *, as_json: bool, limit: int, since: str | No
         for row in rows:
             sys.stdout.write(orjson.dumps(row).decode() + "\n")
         return
-    Console().print(table(rows))
+    console = Console()
+    console.print(table(rows, console.width))
 
 
-def table(rows: Any) -> Table:
-    """Flag heads as a table; ids stay whole so that they can be copied."""
+def table(rows: Any, width: int) -> Table:
+    """Flag heads as a table; ids stay whole so that they can be copied, and a narrow terminal is spared the tenant."""
+    names = ("time", "id", "action", "categories", "model", "tenant")
     view = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("time", "id", "action", "model", "tenant", "categories"):
-        view.add_column(name, no_wrap=name in ("time", "id", "action"), overflow="fold")
+    for name in names if width >= ROOMY else names[:-1]:
+        view.add_column(name, no_wrap=name != "model", overflow="ellipsis")
     for row in rows:
         action = str(row.get("action") or "")
-        when = str(row["time"])[:19].replace("T", " ")[5:]
-        cells = [when, row["id"], Text(action, COLOURS.get(action, "")), row.get("model"), row.get("tenant")]
-        texts = [c if isinstance(c, Text) else Text(str(c or "")) for c in cells]
-        view.add_row(*texts, ", ".join(row.get("categories") or []))
+        texts = [
+            Text(str(row["time"])[5:19].replace("T", " ")),
+            Text(str(row["id"])),
+            Text(action, COLOURS.get(action, "")),
+            Text(", ".join(row.get("categories") or [])),
+            Text(str(row.get("model") or "")),
+            Text(str(row.get("tenant") or "")),
+        ]
+        view.add_row(*texts[: len(view.columns)])
     return view
 
 
