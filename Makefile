@@ -44,8 +44,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python tests/bench/run.py
 
 lock:
-	uv pip compile pyproject.toml --extra embedded --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -o requirements.lock
-	uv pip compile pyproject.toml --extra embedded --extra test --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -o requirements-test.lock
+	uv pip compile pyproject.toml --extra embedded --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -o requirements.lock
+	uv pip compile pyproject.toml --extra embedded --extra test --no-strip-extras --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -o requirements-test.lock
 
 clean:
 	rm -rf $(VENV) .venv-vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis
