@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,10 +28,11 @@ from gateway.plan import Guarded, Served
 from gateway.upstream.protocol import Answer
 from gateway.wire import chat
 from gateway.wire.arguments import Arguments
-from gateway.wire.chat import ChatAnswer
+from gateway.wire.chat import ChatAnswer, parse_chunk
 from gateway.wire.choice import Judge
 from gateway.wire.prompt import UNDOES_PROMPT, TextSlot, check_shape, texts, with_system_prompt
-from gateway.wire.sse import DONE, FrameReader, frame
+from gateway.wire.sse import DONE, frame
+from gateway.writer import StreamWriter, read_batches
 from guards.stream import TextFilter
 from guards.verdict import RANK, Action, Verdict
 
@@ -79,7 +80,7 @@ class Run:
         check_shape(request)
         await self._judge_prompt(request)
         if self.exchange.action is Action.BLOCK:
-            await self._keep({}, end=True)
+            await self.keep({}, end=True)
             await self._refuse_prompt(bool(request.get("stream")))
             return
         body = self._upstream_body(request)
@@ -104,7 +105,7 @@ class Run:
             edits = await self._judge_large(judge, slots)
         else:
             edits = judge_slots(judge, slots)
-        self._took(judge, began)
+        self.took(judge, began)
         self.exchange.verdicts += judge.verdicts
         if edits:
             self.raw_request = orjson.loads(orjson.dumps(request))
@@ -140,7 +141,7 @@ class Run:
     async def _refuse_prompt(self, stream: bool) -> None:
         policy, exchange = self.guarded.policy, self.exchange
         if policy.on_block == "error":
-            raise self._filtered("The prompt was blocked by the content policy.", "prompt")
+            raise self.filtered("The prompt was blocked by the content policy.", "prompt")
         wanted = exchange.request.get("n")
         count = wanted if isinstance(wanted, int) and 1 <= wanted <= 128 else 1
         id = f"chatcmpl-{exchange.id}"
@@ -150,14 +151,14 @@ class Run:
             return
         head = self._head(id)
         frames = chat.refused_frames(head, policy.refusal, list(range(count)), role=True, wardgate=self.wardgate())
-        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0} if self._wants_usage() else None
+        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0} if self.wants_usage() else None
         await self._start_stream()
-        await self._send_last(frames + chat.ending(head, usage))
+        await self.send_last(frames + chat.ending(head, usage))
 
     def _head(self, id: str) -> dict[str, Any]:
         return {"id": id, "object": "chat.completion.chunk", "created": int(time.time()), "model": self.exchange.model}
 
-    def _filtered(self, message: str, param: str) -> ContentFiltered:
+    def filtered(self, message: str, param: str) -> ContentFiltered:
         acted = [v for v in self.exchange.verdicts if v.action is Action.BLOCK]
         result = {v.category: {"filtered": True, "detected": True} for v in acted}
         return ContentFiltered(message, result=result, param=param)
@@ -186,12 +187,12 @@ class Run:
         filter_ = self._answer_filter("message")
         began = self.clock()
         changed, blocked = filter_.feed(chunk)
-        self._watch(filter_)
-        self._took(filter_.judge, began)
+        self.watch(filter_)
+        self.took(filter_.judge, began)
         self.exchange.verdicts += filter_.judge.verdicts
-        await self._keep(filter_.texts(), end=True)
+        await self.keep(filter_.texts(), end=True)
         if blocked and self.guarded.policy.on_block == "error":
-            raise self._filtered("The answer was blocked by the content policy.", "completion")
+            raise self.filtered("The answer was blocked by the content policy.", "completion")
         for choice in chunk["choices"]:
             if (index := choice.get("index", 0)) in blocked:
                 choice.clear()
@@ -219,13 +220,13 @@ class Run:
             answer.close()
             self.outcome = error.code
             if self.started and not isinstance(error, FlagNotDurable):
-                await self._keep(filter_.texts(), end=True)
+                await self.keep(filter_.texts(), end=True)
             raise
 
     async def end_broken(self, error: WardgateError) -> None:
         """The status has left: an error frame says that the answer is not whole."""
         self.outcome = error.code
-        await self._send_last(frame(orjson.dumps(error.body())) + DONE)
+        await self.send_last(frame(orjson.dumps(error.body())) + DONE)
 
     async def _upstream_error(self, answer: Answer) -> None:
         """The upstream's own status and body; what it says of the prompt is judged like an answer."""
@@ -253,12 +254,12 @@ class Run:
 
     # -- verdicts
 
-    def _watch(self, filter_: ChatAnswer) -> None:
+    def watch(self, filter_: ChatAnswer) -> None:
         if not filter_.judge.watch.idle:
             for choice in filter_.choices.values():
                 choice.watch()
 
-    def _took(self, judge: Judge, began: float) -> None:
+    def took(self, judge: Judge, began: float) -> None:
         seconds = self.clock() - began
         self.exchange.guard_seconds += seconds
         self.metrics.judged(judge.stage, seconds)
@@ -267,7 +268,7 @@ class Run:
     def _flagged(self) -> bool:
         return any(RANK[v.would] > 0 or v.error for v in self.exchange.verdicts)
 
-    async def _keep(self, answer: dict[str, str], *, end: bool) -> None:
+    async def keep(self, answer: dict[str, str], *, end: bool) -> None:
         """Make durable what the flag log does not have yet. Unflagged exchanges cost nothing here."""
         fresh = self.exchange.verdicts[self.told :]
         if not self.parts and not self._flagged:
@@ -305,7 +306,7 @@ class Run:
     async def client_gone(self) -> None:
         self.outcome = "client_closed"
         if self.parts:
-            await self._keep({}, end=True)
+            await self.keep({}, end=True)
 
     def wardgate(self) -> dict[str, Any]:
         """The `wardgate` object of an answer. Monitored guards do not show."""
@@ -326,7 +327,7 @@ class Run:
             )
         )
 
-    def _wants_usage(self) -> bool:
+    def wants_usage(self) -> bool:
         options = self.exchange.request.get("stream_options")
         return isinstance(options, dict) and bool(options.get("include_usage"))
 
@@ -339,143 +340,15 @@ class Run:
         self.metrics.first_byte(self.exchange.model, self.clock() - self.began)
         await self.send({"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS, *self.headers()]})
 
-    async def _send_more(self, data: bytes) -> None:
+    async def send_more(self, data: bytes) -> None:
         if not self.started:
             await self._start_stream()
         await self.send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def _send_last(self, data: bytes) -> None:
+    async def send_last(self, data: bytes) -> None:
         if not self.started:
             await self._start_stream()
         await self.send({"type": "http.response.body", "body": data})
-
-
-@dataclass(slots=True)
-class StreamWriter:
-    """Turns batches of upstream frames into batches of bytes for the client."""
-
-    run: Run
-    filter: ChatAnswer
-    clean: bool = False
-    """The upstream said `[DONE]`: its connection can serve again."""
-    done: bool = False
-    spoken: bool = False
-    usage: bytes | None = None
-    """The upstream's usage chunk."""
-
-    async def take(self, batch: list[bytes]) -> bool:
-        """Filter and send one batch; True once the answer is over."""
-        began = self.run.clock()
-        out: list[bytes] = []
-        for data in batch:
-            if self.done:
-                break
-            self._frame(data, out)
-        judge = self.filter.judge
-        if self.filter.guarded:
-            self.run._took(judge, began)
-            self.run.metrics.held(self.filter.held)
-            if judge.verdicts:
-                await self._record()
-        if out:
-            await self.run._send_more(b"".join(out))
-        return self.done
-
-    async def _record(self) -> None:
-        judge = self.filter.judge
-        self.run.exchange.verdicts += judge.verdicts
-        judge.verdicts.clear()
-        await self.run._keep(self.filter.texts(), end=False)
-
-    def _frame(self, data: bytes, out: list[bytes]) -> None:
-        if data == b"[DONE]":
-            self.done = self.clean = True
-            return
-        chunk = parse_chunk(data)
-        if "error" in chunk and "choices" not in chunk:
-            raise upstream_said(chunk)
-        self._remember(chunk)
-        changed, blocked = self.filter.feed(chunk)
-        usage_only = not chunk["choices"]
-        if usage_only and "usage" in chunk:  # sent at the end, after every choice
-            self.usage = orjson.dumps(chunk) if changed else data
-            return
-        if not changed:
-            self.spoken = True
-            out.append(self._with_findings(chunk, data) if self._last(chunk) else frame(data))
-            return
-        if not empty(chunk):
-            self.spoken = True
-            out.append(
-                self._with_findings(chunk, orjson.dumps(chunk)) if self._last(chunk) else frame(orjson.dumps(chunk))
-            )
-        if blocked:
-            self._refuse(blocked, out)
-
-    def _remember(self, chunk: dict[str, Any]) -> None:
-        if not self.filter.last:
-            keys = ("id", "object", "created", "model")
-            self.filter.last = {k: chunk[k] for k in keys if k in chunk}
-
-    def _last(self, chunk: dict[str, Any]) -> bool:
-        return self.filter.over and any(c.get("finish_reason") for c in chunk["choices"])
-
-    def _with_findings(self, chunk: dict[str, Any], data: bytes) -> bytes:
-        self._watch_end()
-        fresh = self.filter.judge.verdicts
-        self.run.exchange.verdicts += fresh
-        wardgate = orjson.dumps(self.run.wardgate())
-        del self.run.exchange.verdicts[len(self.run.exchange.verdicts) - len(fresh) :]
-        return b"data: " + data.rstrip()[:-1] + b',"wardgate":' + wardgate + b"}\n\n"
-
-    def _watch_end(self) -> None:
-        if self.filter.guarded:
-            self.run._watch(self.filter)
-
-    def _refuse(self, blocked: list[int], out: list[bytes]) -> None:
-        run = self.run
-        wardgate = None
-        if self.filter.over:
-            fresh = self.filter.judge.verdicts
-            run.exchange.verdicts += fresh
-            wardgate = run.wardgate()
-            del run.exchange.verdicts[len(run.exchange.verdicts) - len(fresh) :]
-            self.done = True
-        if not run.started and not out and run.guarded.policy.on_block == "error" and self.filter.over:
-            run.exchange.verdicts += self.filter.judge.verdicts
-            self.filter.judge.verdicts.clear()
-            raise run._filtered("The answer was blocked by the content policy.", "completion")
-        out.append(
-            chat.refused_frames(
-                self.filter.last, run.guarded.policy.refusal, blocked, role=not self.spoken, wardgate=wardgate
-            )
-        )
-        self.spoken = True
-
-    async def ended(self) -> None:
-        """The upstream closed without `[DONE]`: fine once every choice has ended, else the answer was cut."""
-        if not self.filter.over:
-            raise UpstreamBroken("The upstream's answer broke off.")
-
-    async def finish(self) -> None:
-        run = self.run
-        out: list[bytes] = []
-        for choice in self.filter.flush():
-            chunk = {**self.filter.last, "choices": [choice]}
-            if not empty(chunk):
-                out.append(frame(orjson.dumps(chunk)))
-            if self.filter.choices[choice["index"]].blocked:
-                choice["finish_reason"] = None
-                self._refuse([choice["index"]], out)
-        run.exchange.verdicts += self.filter.judge.verdicts
-        self.filter.judge.verdicts.clear()
-        await run._keep(self.filter.texts(), end=True)
-        if self.usage is not None:
-            out += [frame(self.usage), DONE]
-        else:
-            none = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-            out.append(chat.ending(self.filter.last, none if run._wants_usage() else None))
-        await run._send_last(b"".join(out))
 
 
 def judge_slots(judge: Judge, slots: list[TextSlot]) -> list[tuple[TextSlot, str]]:
@@ -493,47 +366,6 @@ def judge_slots(judge: Judge, slots: list[TextSlot]) -> list[tuple[TextSlot, str
         elif release.redacted:
             edits.append((slot, release.text))
     return edits
-
-
-async def read_batches(answer: Answer, max_frame: int) -> AsyncIterator[list[bytes]]:
-    """The frames of a stream, those that arrived together in one list."""
-    reader = FrameReader(max_frame)
-    async for data in answer.chunks():
-        batch = reader.feed(data)
-        if batch:
-            yield batch
-    reader.finish()
-
-
-def parse_chunk(data: bytes) -> dict[str, Any]:
-    try:
-        chunk = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raise UpstreamBroken("The upstream sent something that is not JSON.") from None
-    if not isinstance(chunk, dict):
-        raise UpstreamBroken("The upstream sent a chunk of unknown shape.")
-    return chunk
-
-
-def upstream_said(chunk: dict[str, Any]) -> WardgateError:
-    """An error frame in the middle of a stream."""
-    error = chunk["error"]
-    code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 502
-    message = "The upstream reported an error in the middle of its answer."
-    return UpstreamRefused(
-        status, {"error": {"message": message, "type": "upstream_error", "param": None, "code": "upstream_error"}}
-    )
-
-
-def empty(chunk: dict[str, Any]) -> bool:
-    """Nothing is left in the chunk that a client would miss."""
-    return not chunk.get("usage") and all(
-        c.get("finish_reason") is None
-        and not c.get("logprobs")
-        and not any(v for k, v in (c.get("delta") or {}).items())
-        for c in chunk["choices"]
-    )
 
 
 def render(chunk: dict[str, Any], raw: bytes, wardgate: dict[str, Any], *, changed: bool) -> bytes:

@@ -160,3 +160,13 @@ def ending(head: dict[str, Any], usage: dict[str, Any] | None) -> bytes:
     if usage is None:
         return DONE
     return frame(orjson.dumps({**head, "choices": [], "usage": usage})) + DONE
+
+
+def parse_chunk(data: bytes) -> dict[str, Any]:
+    try:
+        chunk = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        raise UpstreamBroken("The upstream sent something that is not JSON.") from None
+    if not isinstance(chunk, dict):
+        raise UpstreamBroken("The upstream sent a chunk of unknown shape.")
+    return chunk

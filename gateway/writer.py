@@ -1,0 +1,177 @@
+"""The writing half of a stream: batches of upstream frames in, batches of judged bytes out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gateway.errors import UpstreamBroken, UpstreamRefused, WardgateError
+from gateway.upstream.protocol import Answer
+from gateway.wire import chat
+from gateway.wire.chat import ChatAnswer, parse_chunk
+from gateway.wire.sse import DONE, FrameReader, frame
+
+if TYPE_CHECKING:
+    from gateway.pipeline import Run
+
+
+@dataclass(slots=True)
+class StreamWriter:
+    """Turns batches of upstream frames into batches of bytes for the client."""
+
+    run: Run
+    filter: ChatAnswer
+    clean: bool = False
+    """The upstream said `[DONE]`: its connection can serve again."""
+    done: bool = False
+    spoken: bool = False
+    usage: bytes | None = None
+    """The upstream's usage chunk."""
+
+    async def take(self, batch: list[bytes]) -> bool:
+        """Filter and send one batch; True once the answer is over."""
+        began = self.run.clock()
+        out: list[bytes] = []
+        for data in batch:
+            if self.done:
+                break
+            self._frame(data, out)
+        judge = self.filter.judge
+        if self.filter.guarded:
+            self.run.took(judge, began)
+            self.run.metrics.held(self.filter.held)
+            if judge.verdicts:
+                await self._record()
+        if out:
+            await self.run.send_more(b"".join(out))
+        return self.done
+
+    async def _record(self) -> None:
+        judge = self.filter.judge
+        self.run.exchange.verdicts += judge.verdicts
+        judge.verdicts.clear()
+        await self.run.keep(self.filter.texts(), end=False)
+
+    def _frame(self, data: bytes, out: list[bytes]) -> None:
+        if data == b"[DONE]":
+            self.done = self.clean = True
+            return
+        chunk = parse_chunk(data)
+        if "error" in chunk and "choices" not in chunk:
+            raise upstream_said(chunk)
+        self._remember(chunk)
+        changed, blocked = self.filter.feed(chunk)
+        usage_only = not chunk["choices"]
+        if usage_only and "usage" in chunk:  # sent at the end, after every choice
+            self.usage = orjson.dumps(chunk) if changed else data
+            return
+        if not changed:
+            self.spoken = True
+            out.append(self._with_findings(chunk, data) if self._last(chunk) else frame(data))
+            return
+        if not empty(chunk):
+            self.spoken = True
+            out.append(
+                self._with_findings(chunk, orjson.dumps(chunk)) if self._last(chunk) else frame(orjson.dumps(chunk))
+            )
+        if blocked:
+            self._refuse(blocked, out)
+
+    def _remember(self, chunk: dict[str, Any]) -> None:
+        if not self.filter.last:
+            keys = ("id", "object", "created", "model")
+            self.filter.last = {k: chunk[k] for k in keys if k in chunk}
+
+    def _last(self, chunk: dict[str, Any]) -> bool:
+        return self.filter.over and any(c.get("finish_reason") for c in chunk["choices"])
+
+    def _with_findings(self, chunk: dict[str, Any], data: bytes) -> bytes:
+        self._watch_end()
+        fresh = self.filter.judge.verdicts
+        self.run.exchange.verdicts += fresh
+        wardgate = orjson.dumps(self.run.wardgate())
+        del self.run.exchange.verdicts[len(self.run.exchange.verdicts) - len(fresh) :]
+        return b"data: " + data.rstrip()[:-1] + b',"wardgate":' + wardgate + b"}\n\n"
+
+    def _watch_end(self) -> None:
+        if self.filter.guarded:
+            self.run.watch(self.filter)
+
+    def _refuse(self, blocked: list[int], out: list[bytes]) -> None:
+        run = self.run
+        wardgate = None
+        if self.filter.over:
+            fresh = self.filter.judge.verdicts
+            run.exchange.verdicts += fresh
+            wardgate = run.wardgate()
+            del run.exchange.verdicts[len(run.exchange.verdicts) - len(fresh) :]
+            self.done = True
+        if not run.started and not out and run.guarded.policy.on_block == "error" and self.filter.over:
+            run.exchange.verdicts += self.filter.judge.verdicts
+            self.filter.judge.verdicts.clear()
+            raise run.filtered("The answer was blocked by the content policy.", "completion")
+        out.append(
+            chat.refused_frames(
+                self.filter.last, run.guarded.policy.refusal, blocked, role=not self.spoken, wardgate=wardgate
+            )
+        )
+        self.spoken = True
+
+    async def ended(self) -> None:
+        """The upstream closed without `[DONE]`: fine once every choice has ended, else the answer was cut."""
+        if not self.filter.over:
+            raise UpstreamBroken("The upstream's answer broke off.")
+
+    async def finish(self) -> None:
+        run = self.run
+        out: list[bytes] = []
+        for choice in self.filter.flush():
+            chunk = {**self.filter.last, "choices": [choice]}
+            if not empty(chunk):
+                out.append(frame(orjson.dumps(chunk)))
+            if self.filter.choices[choice["index"]].blocked:
+                choice["finish_reason"] = None
+                self._refuse([choice["index"]], out)
+        run.exchange.verdicts += self.filter.judge.verdicts
+        self.filter.judge.verdicts.clear()
+        await run.keep(self.filter.texts(), end=True)
+        if self.usage is not None:
+            out += [frame(self.usage), DONE]
+        else:
+            none = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+            out.append(chat.ending(self.filter.last, none if run.wants_usage() else None))
+        await run.send_last(b"".join(out))
+
+
+async def read_batches(answer: Answer, max_frame: int) -> AsyncIterator[list[bytes]]:
+    """The frames of a stream, those that arrived together in one list."""
+    reader = FrameReader(max_frame)
+    async for data in answer.chunks():
+        batch = reader.feed(data)
+        if batch:
+            yield batch
+    reader.finish()
+
+
+def upstream_said(chunk: dict[str, Any]) -> WardgateError:
+    """An error frame in the middle of a stream."""
+    error = chunk["error"]
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if isinstance(code, int) and 400 <= code < 600 else 502
+    message = "The upstream reported an error in the middle of its answer."
+    return UpstreamRefused(
+        status, {"error": {"message": message, "type": "upstream_error", "param": None, "code": "upstream_error"}}
+    )
+
+
+def empty(chunk: dict[str, Any]) -> bool:
+    """Nothing is left in the chunk that a client would miss."""
+    return not chunk.get("usage") and all(
+        c.get("finish_reason") is None
+        and not c.get("logprobs")
+        and not any(v for k, v in (c.get("delta") or {}).items())
+        for c in chunk["choices"]
+    )
