@@ -86,7 +86,7 @@ class StreamWriter:
             self.filter.last = {k: chunk[k] for k in keys if k in chunk}
 
     def _last(self, chunk: dict[str, Any]) -> bool:
-        return self.filter.over and any(c.get("finish_reason") for c in chunk["choices"])
+        return any(c.get("finish_reason") for c in chunk["choices"]) and self.filter.over
 
     def _with_findings(self, chunk: dict[str, Any], data: bytes) -> bytes:
         self._watch_end()

@@ -23,6 +23,8 @@ STREAM_HEADERS = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
+PATIENCE = 0.02
+"""Seconds for which nobody watches whether the client is still there."""
 DISCARD = 2.0
 """Seconds that a refused body is listened to."""
 
@@ -116,9 +118,13 @@ def encode_headers(pairs: Iterable[tuple[str, str]]) -> Headers:
 
 @asynccontextmanager
 async def unless_client_leaves(receive: Receive) -> AsyncIterator[None]:
-    """Cancels the block when the client disconnects, and raises ClientGone in its place."""
-    task = asyncio.current_task()
+    """Cancels the block when the client disconnects, and raises ClientGone in its place.
+
+    Most answers are there before `PATIENCE` is over, and need no task that watches.
+    """
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
     gone = False
+    watcher: asyncio.Task[None] | None = None
 
     async def watch() -> None:
         nonlocal gone
@@ -128,7 +134,11 @@ async def unless_client_leaves(receive: Receive) -> AsyncIterator[None]:
         if task is not None:
             task.cancel()
 
-    watcher = asyncio.create_task(watch())
+    def start() -> None:
+        nonlocal watcher
+        watcher = loop.create_task(watch())
+
+    timer = loop.call_later(PATIENCE, start)
     try:
         yield
     except asyncio.CancelledError:
@@ -136,4 +146,6 @@ async def unless_client_leaves(receive: Receive) -> AsyncIterator[None]:
             raise ClientGone from None
         raise
     finally:
-        watcher.cancel()
+        timer.cancel()
+        if watcher is not None:
+            watcher.cancel()

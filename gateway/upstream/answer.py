@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Self
 
@@ -27,19 +28,31 @@ class HTTPAnswer:
         self._replica: Replica | None = replica
         self._opened = opened
         self._lost: asyncio.Future[None] | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._waits_since: float | None = None
+        """When the reader began to wait for the next piece; a client that reads slowly is no fault of the upstream."""
 
     def watch(self, idle: float) -> None:
         """Sets the limits for the rest of the body, if there is a rest."""
         connection = self._response.connection
         if connection is None or connection.protocol is None:
             return
-        protocol = connection.protocol
-        protocol.read_timeout = idle
-        protocol.start_timeout()
         # aiohttp closes the connection on a malformed chunk without telling the reader, who would wait for ever.
-        self._lost = protocol.closed
+        self._lost = connection.protocol.closed
         if self._lost is not None:
             self._lost.add_done_callback(self._on_lost)
+        self._check_in(idle, idle)
+
+    def _check_in(self, seconds: float, idle: float) -> None:
+        """One timer that looks now and then costs less than one that every piece starts anew, as aiohttp's does."""
+        self._idle = asyncio.get_running_loop().call_later(seconds, self._check, idle)
+
+    def _check(self, idle: float) -> None:
+        waited = time.monotonic() - self._waits_since if self._waits_since is not None else 0.0
+        if waited < idle:
+            self._check_in(idle - waited, idle)
+        elif self._response.content.exception() is None:
+            self._response.content.set_exception(TimeoutError())
 
     def _on_lost(self, lost: asyncio.Future[None]) -> None:
         content = self._response.content
@@ -52,9 +65,14 @@ class HTTPAnswer:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        content = self._response.content
+        content, clock = self._response.content, time.monotonic
         try:
-            while data := await content.readany():
+            while True:
+                self._waits_since = clock()
+                data = await content.readany()
+                self._waits_since = None
+                if not data:
+                    return
                 yield data
         except BODY_FAILURES as error:
             self.close()
@@ -96,6 +114,9 @@ class HTTPAnswer:
         if self._lost is not None:
             self._lost.remove_done_callback(self._on_lost)
             self._lost = None
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
 
     def __enter__(self) -> Self:
         return self
