@@ -257,6 +257,7 @@ class EmbeddedRedis:
             "appendfsync": "always",
             "save": "",
             "daemonize": "no",
+            "hz": "2",  # background work a second; keys that expire are refused at once whatever it says
         }
         return [*shim, self._binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
 

@@ -75,7 +75,7 @@ class Recorder:
         """Watches for the return of Redis, and for what killed processes left in the spool."""
         while True:
             try:
-                if drained := await self.drain():
+                if not (self._healthy and self._spool.quiet) and (drained := await self.drain()):
                     LOG.info("brought %d spooled parts of flags to Redis", drained)
             except OSError as error:
                 LOG.error("the spool cannot be drained: %s", error)

@@ -28,6 +28,10 @@ LONGEST_NAME = 120
 SUFFIX = ".json"
 
 
+SETTLED_AFTER = 1_000_000_000
+"""Nanoseconds since a folder's last change from which on its time of change tells of the next one."""
+
+
 class SpoolFull(OSError):
     """The spool holds as much as it may."""
 
@@ -46,6 +50,19 @@ class Spool:
         self._count = 0
         self._counted = float("-inf")
         self._unreadable: set[str] = set()
+        self._empty_since: int | None = None
+        """The folder's time of change when it was last seen empty, in ns; 0: it did not exist."""
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing has come since the folder was seen empty. Costs one look at it, and never blocks for long."""
+        return self._empty_since is not None and self._changed() == self._empty_since
+
+    def _changed(self) -> int:
+        try:
+            return self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
 
     @property
     def count(self) -> int:
@@ -93,6 +110,7 @@ class Spool:
         return True
 
     def _names(self) -> list[str]:
+        changed = self._changed()
         try:
             names = sorted(name for name in os.listdir(self._folder) if name.endswith(SUFFIX))
         except FileNotFoundError:  # nothing was ever spooled
@@ -100,6 +118,9 @@ class Spool:
         waiting = [name for name in names if name not in self._unreadable]
         with self._lock:
             self._count = len(waiting)
+        # File systems keep coarse time: a change right after another might not show.
+        settled = not waiting and time.time_ns() - changed > SETTLED_AFTER
+        self._empty_since = changed if settled else None
         return waiting
 
     def _read(self, name: str) -> FlagPart | None:

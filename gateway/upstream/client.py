@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 import math
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Self
-
-import aiohttp
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from gateway.upstream.answer import HTTPAnswer
 from gateway.upstream.breaker import Breaker
+from gateway.upstream.connection import BrokenAnswer, Connection, Disconnected
 from gateway.upstream.protocol import ReplicaState
 from gateway.upstream.replica import Replica, Replicas
 
 TRIES = 3
-KEEP_ALIVE = 4.0
-"""Seconds that an idle connection is kept: less than uvicorn's (and so vLLM's) 5, or requests would race its close."""
-LARGE = 1 << 18
 ELSEWHERE = frozenset({502, 503, 504})
 """The replica cannot answer now; another one may."""
 
@@ -38,15 +30,6 @@ class Timeouts:
     """From asking a replica to the head of its answer."""
     idle: float = 60.0
     """Between two pieces of the body."""
-
-
-class Attempt:
-    """One request to one replica; `connected` tells whether it had to open a connection."""
-
-    __slots__ = ("connected",)
-
-    def __init__(self) -> None:
-        self.connected = False
 
 
 class AttemptError(Exception):
@@ -75,26 +58,14 @@ class Upstream:
         self._tries = min(len(base_urls), TRIES)
         self._timeouts = timeouts or Timeouts()
         self._headers = base_headers(api_key)
-        self._attempt: ContextVar[Attempt] = ContextVar("attempt")
-        self._opened: set[HTTPAnswer] = set()
-        self._session: aiohttp.ClientSession | None = None
+        self._open = False
 
     async def start(self) -> None:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=self._socket)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers=self._headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # The waits for the head and for each piece differ; `sock_read` is one for both, so neither uses it.
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._timeouts.connect),
-        )
+        self._open = True
 
     async def close(self) -> None:
-        for answer in list(self._opened):
-            answer.close()
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        self._open = False
+        self._replicas.close()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -136,69 +107,68 @@ class Upstream:
     async def _ask(
         self, replica: Replica, method: str, path: str, body: bytes, headers: Mapping[str, str]
     ) -> HTTPAnswer:
-        if self._session is None:
+        if not self._open:
             raise RuntimeError("the upstream is not started")
-        attempt = Attempt()
-        self._attempt.set(attempt)
         replica.take()
+        connection = replica.pool.take()
         try:
-            async with asyncio.timeout(self._timeouts.read):
-                response = await self._session.request(
-                    method, replica.url(path), data=payload(body), headers=headers, allow_redirects=False
-                )
-        except (aiohttp.ClientError, OSError) as error:
+            if connection is None:
+                connection = await self._connect(replica)
+            head = replica.lines(method, path) + self._headers + header_lines(headers, len(body))
+            await connection.ask(head, body, self._timeouts.read, self._timeouts.idle)
+        except BaseException as error:
             replica.leave()
-            raise self._failure(replica, attempt, error) from error
-        except BaseException:
-            replica.leave()
-            replica.breaker.abandon()
-            raise
-        return self._answer(replica, response)
-
-    def _answer(self, replica: Replica, response: aiohttp.ClientResponse) -> HTTPAnswer:
-        if response.status in ELSEWHERE:
+            if connection is not None:
+                connection.abort()
+            failure = self._failure(replica, connection, error)
+            if failure is None:
+                raise
+            raise failure from error
+        if connection.status in ELSEWHERE:
             replica.breaker.fail()
         else:
             replica.breaker.succeed()
-        answer = HTTPAnswer(response, replica, self._opened)
-        answer.watch(self._timeouts.idle)
-        self._opened.add(answer)
-        return answer
+        return HTTPAnswer(connection, replica)
 
-    def _failure(self, replica: Replica, attempt: Attempt, error: Exception) -> Exception:
-        """What a failed attempt means; only an `AttemptError` may be retried."""
-        reset = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
-        stale = reset and not attempt.connected
-        if stale:
+    async def _connect(self, replica: Replica) -> Connection:
+        try:
+            return await replica.pool.connect(self._timeouts.connect)
+        except TimeoutError:
+            raise AttemptError(UpstreamTimeout("The upstream did not accept the connection in time.")) from None
+        except (OSError, UnicodeError) as error:
+            raise AttemptError(UpstreamUnavailable("The upstream is not available.")) from error
+
+    def _failure(self, replica: Replica, connection: Connection | None, error: BaseException) -> Exception | None:
+        """What a failed attempt means; only an `AttemptError` may be retried. None: it says nothing of the replica."""
+        stale = isinstance(error, Disconnected) and connection is not None and connection.used > 1
+        known = isinstance(error, AttemptError | TimeoutError | BrokenAnswer | Disconnected)
+        if stale or not known:
             replica.breaker.abandon()
         else:
             replica.breaker.fail()
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return AttemptError(UpstreamTimeout("The upstream did not accept the connection in time."))
         if isinstance(error, TimeoutError):
             return UpstreamTimeout("The upstream did not answer in time.")
-        if isinstance(error, aiohttp.ClientResponseError) or half_a_head(error):
+        if isinstance(error, BrokenAnswer):
             return UpstreamBroken("The upstream's answer is not HTTP.")
-        return AttemptError(UpstreamUnavailable("The upstream is not available."), stale=stale)
-
-    def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
-        self._attempt.get().connected = True
-        return socket.socket(*info[:3])
+        if isinstance(error, Disconnected):
+            return AttemptError(UpstreamUnavailable("The upstream is not available."), stale=stale)
+        return error if isinstance(error, AttemptError) else None
 
 
-def base_headers(api_key: str | None) -> dict[str, str]:
+def base_headers(api_key: str | None) -> bytes:
     """What every request carries. Answers are wanted uncompressed: near by, bytes are cheaper than time."""
     headers = {"accept-encoding": "identity", "content-type": "application/json", "user-agent": "wardgate"}
-    return headers | ({"authorization": f"Bearer {api_key}"} if api_key else {})
+    return encode(headers | ({"authorization": f"Bearer {api_key}"} if api_key else {}))
 
 
-def payload(body: bytes) -> bytes | io.BytesIO | None:
-    """Large bodies go piece by piece, so that one of them does not hold up all others."""
-    if len(body) > LARGE:
-        return io.BytesIO(body)
-    return body or None
+def header_lines(headers: Mapping[str, str], length: int) -> bytes:
+    """The request's own headers, its length and the end of the head."""
+    return encode(headers) + b"content-length: %d\r\n\r\n" % length
 
 
-def half_a_head(error: Exception) -> bool:
-    """Cut after the first byte; aiohttp then hands over what it has parsed in place of a message."""
-    return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
+def encode(headers: Mapping[str, str]) -> bytes:
+    """Header lines; ValueError for a value that would end its line."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers):
+        raise ValueError("a header value contains a line break")
+    return lines.encode("latin-1")

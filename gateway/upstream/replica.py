@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from yarl import URL
+from urllib.parse import urlsplit
 
 from gateway.upstream.breaker import Breaker
+from gateway.upstream.pool import Pool, authority, target
 from gateway.upstream.protocol import ReplicaState
 
 
@@ -15,14 +16,18 @@ class Replica:
         self.base_url = base_url.rstrip("/")
         self.breaker = breaker
         self.outstanding = 0
-        self._urls: dict[str, URL] = {}
+        self._url = urlsplit(self.base_url)
+        self.pool = Pool(self._url)
+        self._lines: dict[tuple[str, str], bytes] = {}
 
-    def url(self, path: str) -> URL:
-        """Parsed once for each path; the gateway's paths are few and fixed."""
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = URL(self.base_url + path, encoded=True)
-        return url
+    def lines(self, method: str, path: str) -> bytes:
+        """Request line and `host`, made once for each path; the gateway's paths are few and fixed."""
+        known = self._lines.get((method, path))
+        if known is None:
+            host = authority(self._url).encode("idna" if not self._url.netloc.isascii() else "ascii")
+            known = b"%s %s HTTP/1.1\r\nhost: %s\r\n" % (method.encode(), target(self._url, path), host)
+            self._lines[method, path] = known
+        return known
 
     def take(self) -> None:
         self.outstanding += 1
@@ -41,6 +46,11 @@ class Replicas:
     def __init__(self, replicas: list[Replica]) -> None:
         self._replicas = replicas
         self._turn = 0
+
+    def close(self) -> None:
+        """Drop every connection."""
+        for replica in self._replicas:
+            replica.pool.close()
 
     def __len__(self) -> int:
         return len(self._replicas)
