@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from gateway.api.asgi import JSON_HEADER, STREAM_HEADERS, Headers, Send, encode_headers, send_bytes
+from gateway.api.asgi import JSON_HEADER, STREAM_HEADERS, Headers, Send, send_bytes
 from gateway.errors import (
     ContentFiltered,
     FlagNotDurable,
@@ -32,7 +32,7 @@ from gateway.wire.chat import ChatAnswer, parse_chunk
 from gateway.wire.choice import Judge
 from gateway.wire.prompt import UNDOES_PROMPT, TextSlot, check_shape, texts, with_system_prompt
 from gateway.wire.sse import DONE, frame
-from gateway.writer import StreamWriter, read_batches
+from gateway.writer import StreamWriter
 from guards.stream import TextFilter
 from guards.verdict import RANK, Action, Verdict
 
@@ -204,13 +204,8 @@ class Run:
             raise UpstreamBroken("The upstream answered a stream request with something else than a stream.")
         filter_ = self._answer_filter("delta")
         stream = StreamWriter(self, filter_)
-        batches = read_batches(answer, self.max_frame)
         try:
-            async for batch in batches:
-                if await stream.take(batch):
-                    break
-            else:
-                await stream.ended()
+            await stream.follow(answer, self.max_frame)
             if stream.clean:
                 answer.release()
             else:
@@ -318,14 +313,12 @@ class Run:
 
     def headers(self) -> Headers:
         x = self.exchange
-        return encode_headers(
-            (
-                ("x-request-id", x.id),
-                ("x-wardgate-policy", x.policy),
-                ("x-wardgate-action", str(x.action)),
-                ("x-wardgate-guard-ms", f"{x.guard_seconds * 1e3:.2f}"),
-            )
-        )
+        return [
+            (b"x-request-id", x.id.encode()),
+            (b"x-wardgate-policy", self.guarded.header),
+            (b"x-wardgate-action", x.action.encode()),
+            (b"x-wardgate-guard-ms", b"%.2f" % (x.guard_seconds * 1e3)),
+        ]
 
     def wants_usage(self) -> bool:
         options = self.exchange.request.get("stream_options")

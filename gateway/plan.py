@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.errors import ModelNotAllowed, UnknownKey, UnknownModel
 from gateway.upstream.protocol import ModelServer
@@ -27,6 +27,11 @@ class Guarded:
     input: Lanes
     output: Lanes
     folder: Folder
+    header: bytes = field(init=False)
+    """The label as a header's value."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "header", self.label.encode("latin-1", "replace"))
 
 
 @dataclass(frozen=True, slots=True)

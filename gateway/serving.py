@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import os
@@ -12,9 +13,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("wardgate")
 TICK = 0.2
 FACTORY = "gateway.app:create_from_environment"
+DATE = 1.0
+"""Seconds for which the `date` header of answers stays as it is."""
 DRAIN = 30
 """Seconds that answers under way may take when the gateway stops."""
 
@@ -113,7 +117,24 @@ def run_alone(settings: Settings, sock: socket.socket) -> None:
 
 
 class Server(uvicorn.Server):
-    """Stops in order on a signal, and then simply ends: no second signal, no traceback."""
+    """Stops in order on a signal, and then simply ends: no second signal, no traceback.
+
+    It is told when to stop, where uvicorn's looks ten times a second.
+    """
+
+    _told: asyncio.Event | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    async def main_loop(self) -> None:
+        self._told, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), DATE)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self._loop is not None and self._told is not None:
+            self._loop.call_soon_threadsafe(self._told.set)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,16 @@ class StreamWriter:
     spoken: bool = False
     usage: bytes | None = None
     """The upstream's usage chunk."""
+
+    async def follow(self, answer: Answer, max_frame: int) -> None:
+        """The whole stream; frames that arrive together are judged and sent together."""
+        reader = FrameReader(max_frame)
+        async for data in answer.chunks():
+            batch = reader.feed(data)
+            if batch and await self.take(batch):
+                return
+        reader.finish()
+        await self.ended()
 
     async def take(self, batch: list[bytes]) -> bool:
         """Filter and send one batch; True once the answer is over."""
@@ -144,16 +153,6 @@ class StreamWriter:
             none = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
             out.append(chat.ending(self.filter.last, none if run.wants_usage() else None))
         await run.send_last(b"".join(out))
-
-
-async def read_batches(answer: Answer, max_frame: int) -> AsyncIterator[list[bytes]]:
-    """The frames of a stream, those that arrived together in one list."""
-    reader = FrameReader(max_frame)
-    async for data in answer.chunks():
-        batch = reader.feed(data)
-        if batch:
-            yield batch
-    reader.finish()
 
 
 def upstream_said(chunk: dict[str, Any]) -> WardgateError:

@@ -95,4 +95,6 @@ class Verdict:
 
 def strongest(verdicts: list[Verdict]) -> Action:
     """The action that rules an exchange: the highest of its verdicts."""
+    if not verdicts:
+        return Action.ALLOW
     return max((v.action for v in verdicts), key=lambda a: RANK[a], default=Action.ALLOW)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -116,36 +116,37 @@ def encode_headers(pairs: Iterable[tuple[str, str]]) -> Headers:
     return [(k.encode("latin-1"), v.encode("latin-1", "replace")) for k, v in pairs]
 
 
-@asynccontextmanager
-async def unless_client_leaves(receive: Receive) -> AsyncIterator[None]:
+class ClientWatch:
     """Cancels the block when the client disconnects, and raises ClientGone in its place.
 
     Most answers are there before `PATIENCE` is over, and need no task that watches.
     """
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    gone = False
-    watcher: asyncio.Task[None] | None = None
 
-    async def watch() -> None:
-        nonlocal gone
-        while (await receive())["type"] != "http.disconnect":
+    __slots__ = ("_gone", "_receive", "_task", "_timer", "_watcher")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE, self._start)
+
+    def _start(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
             pass
-        gone = True
-        if task is not None:
-            task.cancel()
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()
 
-    def start() -> None:
-        nonlocal watcher
-        watcher = loop.create_task(watch())
-
-    timer = loop.call_later(PATIENCE, start)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if gone and task is not None and not task.uncancel():
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+        cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+        if cancelled and self._gone and self._task is not None and not self._task.uncancel():
             raise ClientGone from None
-        raise
-    finally:
-        timer.cancel()
-        if watcher is not None:
-            watcher.cancel()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import time
 import traceback
-import uuid
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ import orjson
 from gateway.api.asgi import (
     JSON_HEADER,
     ClientGone,
+    ClientWatch,
     Receive,
     Scope,
     Send,
@@ -23,7 +24,6 @@ from gateway.api.asgi import (
     parse_object,
     read_body,
     send_bytes,
-    unless_client_leaves,
 )
 from gateway.errors import MethodNotAllowed, WardgateError
 from gateway.exchange import Exchange
@@ -55,7 +55,7 @@ class ChatSurface:
         began = time.perf_counter()
         self.metrics.inflight.inc()
         given = header(scope, b"x-request-id")
-        id = given if given and SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        id = given if given and SANE_ID.fullmatch(given) else secrets.token_hex(16)
         status, run = "499", None
         try:
             run = await self._open(scope, receive, send, id, began)
@@ -97,7 +97,7 @@ class ChatSurface:
 
     async def _serve(self, run: Run, receive: Receive, send: Send) -> None:
         try:
-            async with unless_client_leaves(receive):
+            with ClientWatch(receive):
                 await run.serve()
         except WardgateError as error:
             if run.started:

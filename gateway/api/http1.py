@@ -59,12 +59,9 @@ class HTTP1(HttpToolsProtocol):
         self._begun = True
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        if self._in_head and len(name) + len(value) > MAX_HEAD:
-            raise HeadTooLarge
-
     def on_headers_complete(self) -> None:
+        if self._size > MAX_HEAD and sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD:
+            raise HeadTooLarge
         self._in_head = self._begun = False
         self._stop_timer()
         super().on_headers_complete()

@@ -71,7 +71,7 @@ class Recorder:
                     drained += await asyncio.to_thread(self._spool.remove, part)
             return drained
 
-    async def drain_forever(self, interval: float = 0.25) -> None:
+    async def drain_forever(self, interval: float = 0.5) -> None:
         """Watches for the return of Redis, and for what killed processes left in the spool."""
         while True:
             try:

@@ -34,6 +34,14 @@ class ChatAnswer:
     last: dict[str, Any] = field(default_factory=dict)
     """id, object, created and model of the newest chunk."""
     guarded: bool = True
+    stripped: tuple[str, ...] = field(init=False)
+    """Fields that show the owner's prompt, or the answer in a form that no guard reads."""
+
+    def __post_init__(self) -> None:
+        self.stripped = (
+            *(PROMPT_ECHOES if self.hide_prompt else ()),
+            *(() if self.judge.lane.idle else TOKEN_IDS),
+        )
 
     @property
     def blocked(self) -> bool:
@@ -56,7 +64,7 @@ class ChatAnswer:
             raise UpstreamBroken("The upstream sent a chunk of unknown shape.")
         if isinstance(chunk.get("usage"), dict):
             self.usage = chunk["usage"]
-        changed = self._strip(chunk)
+        changed = bool(self.stripped) and self._strip(chunk)
         blocked: list[int] = []
         kept: list[dict[str, Any]] = []
         for choice in choices:
@@ -100,10 +108,8 @@ class ChatAnswer:
             self.choices[index].finished = True
 
     def _strip(self, node: dict[str, Any]) -> bool:
-        """Drop what would show the owner's prompt, or the answer in a form that no guard reads."""
         changed = False
-        names = (*(PROMPT_ECHOES if self.hide_prompt else ()), *(() if self.judge.lane.idle else TOKEN_IDS))
-        for name in names:
+        for name in self.stripped:
             if node.get(name) is not None:
                 node[name] = None
                 changed = True
