@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from gateway.api.asgi import Begun
 from gateway.errors import UpstreamBroken, UpstreamRefused, WardgateError
 from gateway.upstream.protocol import Answer
 from gateway.wire import chat
@@ -23,6 +24,12 @@ class StreamWriter:
 
     run: Run
     filter: ChatAnswer
+    reader: FrameReader = field(default_factory=lambda: FrameReader(0))
+    sending: Begun | None = None
+    """A send that the client's slowness keeps."""
+    left: bytes = b""
+    """Judged, and not sent yet."""
+    broken: WardgateError | None = None
     clean: bool = False
     """The upstream said `[DONE]`: its connection can serve again."""
     done: bool = False
@@ -32,37 +39,62 @@ class StreamWriter:
 
     async def follow(self, answer: Answer, max_frame: int) -> None:
         """The whole stream; frames that arrive together are judged and sent together."""
-        reader = FrameReader(max_frame)
+        self.reader = FrameReader(max_frame)
         async for data in answer.chunks():
-            batch = reader.feed(data)
-            if batch and await self.take(batch):
+            await self._let_go(self._judge(data))
+            if self.run.started and not self.done:
+                await answer.pump(self._at_once)
+                await self._catch_up()
+            if self.done:
                 return
-        reader.finish()
+        self.reader.finish()
         await self.ended()
 
-    async def take(self, batch: list[bytes]) -> bool:
-        """Filter and send one batch; True once the answer is over."""
+    def _judge(self, data: bytes) -> bytes:
+        """What may leave of a piece of the stream."""
         began = self.run.clock()
         out: list[bytes] = []
-        for data in batch:
+        for payload in self.reader.feed(data):
             if self.done:
                 break
-            self._frame(data, out)
-        judge = self.filter.judge
+            self._frame(payload, out)
         if self.filter.guarded:
-            self.run.took(judge, began)
+            self.run.took(self.filter.judge, began)
             self.run.metrics.held(self.filter.held)
-            if judge.verdicts:
-                await self._record()
-        if out:
-            await self.run.send_more(b"".join(out))
-        return self.done
+        return b"".join(out)
 
-    async def _record(self) -> None:
+    async def _let_go(self, out: bytes) -> None:
+        """Send it, once what was found in it is kept."""
         judge = self.filter.judge
-        self.run.exchange.verdicts += judge.verdicts
-        judge.verdicts.clear()
-        await self.run.keep(self.filter.texts(), end=False)
+        if judge.verdicts:
+            self.run.exchange.verdicts += judge.verdicts
+            judge.verdicts.clear()
+            await self.run.keep(self.filter.texts(), end=False)
+        if out:
+            await self.run.send_more(out)
+
+    def _at_once(self, data: bytes) -> bool:
+        """Judge and send without waiting for anything. False where something must be waited for: see `_catch_up`."""
+        try:
+            out = self._judge(data)
+        except WardgateError as error:
+            self.broken = error
+            return False
+        if self.filter.judge.verdicts or self.done:
+            self.left = out
+            return False
+        self.sending = Begun.start(self.run.send_more(out)) if out else None
+        return self.sending is None
+
+    async def _catch_up(self) -> None:
+        """What `_at_once` had to leave."""
+        broken, sending, left = self.broken, self.sending, self.left
+        self.broken, self.sending, self.left = None, None, b""
+        if broken is not None:
+            raise broken
+        if sending is not None:
+            await sending
+        await self._let_go(left)
 
     def _frame(self, data: bytes, out: list[bytes]) -> None:
         if data == b"[DONE]":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -150,3 +150,29 @@ class ClientWatch:
         cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
         if cancelled and self._gone and self._task is not None and not self._task.uncancel():
             raise ClientGone from None
+
+
+class Begun:
+    """A coroutine begun outside any task. Most sends end there and then; `await` takes the others to their end."""
+
+    __slots__ = ("_coroutine", "_yielded")
+
+    def __init__(self, coroutine: Coroutine[object, None, None], yielded: object) -> None:
+        self._coroutine = coroutine
+        self._yielded = yielded
+
+    @classmethod
+    def start(cls, coroutine: Coroutine[object, None, None]) -> Begun | None:
+        """None where nothing is left to wait for."""
+        try:
+            return cls(coroutine, coroutine.send(None))
+        except StopIteration:
+            return None
+
+    def __await__(self) -> Generator[object, None, None]:
+        try:
+            yield self._yielded  # the future for which it waits: what a task gets to see of a coroutine (PEP 492)
+        except BaseException as error:
+            self._coroutine.throw(error)
+            raise
+        yield from self._coroutine.__await__()

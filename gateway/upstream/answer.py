@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Self
 
 from gateway.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
-from gateway.upstream.connection import BrokenAnswer, Connection
+from gateway.upstream.connection import BrokenAnswer, Connection, Take
 from gateway.upstream.replica import Replica
 
 LINGER = 1.0
@@ -35,6 +35,15 @@ class HTTPAnswer:
         try:
             while connection is not None and (data := await connection.read()):
                 yield data
+        except (BrokenAnswer, TimeoutError) as error:
+            self.close()
+            raise body_failure(error) from error
+
+    async def pump(self, take: Take) -> None:
+        if self._connection is None:
+            return
+        try:
+            await self._connection.pump(take)
         except (BrokenAnswer, TimeoutError) as error:
             self.close()
             raise body_failure(error) from error

@@ -20,6 +20,8 @@ HIGH = 256 << 10
 """Bytes that may wait for the reader before the model is told to wait too."""
 MAX_UNPACKED = 64 << 20
 """Bytes that one piece of a compressed body may unpack to."""
+Take = Callable[[bytes], bool]
+"""Takes a piece of a body; False: the next ones are to wait."""
 NO_BODY = frozenset({204, 304})
 ZIPPED = frozenset({"gzip", "x-gzip", "deflate"})
 
@@ -42,6 +44,7 @@ class Connection(asyncio.Protocol):
         "_fields",
         "_head_bytes",
         "_keeps",
+        "_listener",
         "_loop",
         "_parser",
         "_paused",
@@ -93,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._failure: Exception | None = None
         self._unzip: zlib._Decompress | None = None
         self._waits_since = 0.0
+        self._listener: Take | None = None
 
     # -- what the client calls
 
@@ -126,6 +130,26 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def pump(self, take: Take) -> None:
+        """Hand each piece to `take` in the callback in which it arrives, which saves a turn of the event loop.
+
+        Returns once `take` wants no more that way, or at the end of the body. Raises as `read()` does.
+        """
+        if not self._pieces:
+            self._listener = take
+        try:
+            while self._listener is not None and not self.complete:
+                await self._wait()
+        finally:
+            self._listener = None
+
+    def _deliver(self, take: Take) -> None:
+        self._waits_since = self._loop.time()
+        pieces = self._pieces
+        self._pieces, self._size = [], 0
+        if not take(pieces[0] if len(pieces) == 1 else b"".join(pieces)):
+            self._listener = None
 
     def release(self) -> None:
         """The answer is done with: the connection serves again once the last bytes of the body are in."""
@@ -219,10 +243,12 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD:
                 self._fail(BrokenAnswer("its head is too large"))
+        if self._listener is not None and self._pieces and self._failure is None:
+            self._deliver(self._listener)
         if self._size > HIGH and not self._paused and not self._released:
             self._paused = True
             self._transport.pause_reading()
-        if self._pieces or self.complete or self.status:
+        if self._listener is None or self.complete:
             self._wake()
         if self.complete and self._released:
             self._hand_back()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Literal, NamedTuple, Protocol, Self
 
 BreakerState = Literal["closed", "open", "half_open"]
@@ -35,6 +35,12 @@ class Answer(Protocol):
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises `UpstreamBroken` when it is cut, `UpstreamTimeout` when it stalls."""
+
+    async def pump(self, take: Callable[[bytes], bool]) -> None:
+        """Hands pieces to `take` as soon as they arrive, until it returns False or the body ends; raises as `chunks`.
+
+        `take` runs in a callback of the event loop: it must not wait. The rest comes from `chunks`; that may be all.
+        """
 
     async def read(self, limit: int) -> bytes:
         """The whole body; `UpstreamBroken` when it is larger than `limit` bytes."""

@@ -119,6 +119,9 @@ class SimulatedAnswer:
                 raise UpstreamBroken("The upstream's answer broke off.")
             yield piece
 
+    async def pump(self, take: Callable[[bytes], bool]) -> None:
+        """Nothing arrives by itself: all of it comes from `chunks`."""
+
     async def read(self, limit: int) -> bytes:
         body = b"".join([piece async for piece in self.chunks()])
         if len(body) > limit:
