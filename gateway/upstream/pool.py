@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from urllib.parse import SplitResult, quote
 
 from gateway.upstream.connection import Connection
@@ -15,7 +16,9 @@ KEEP_ALIVE = 4.0
 class Pool:
     """`take()` a connection, ask it, and it comes back by itself; the one used last is taken first."""
 
-    def __init__(self, url: SplitResult) -> None:
+    def __init__(self, url: SplitResult, tls: Callable[[], ssl.SSLContext] = ssl.create_default_context) -> None:
+        """`tls` makes the context of `https` connections, once and in a thread: it reads files."""
+        self._make_tls = tls
         self._host = url.hostname or ""
         self._port = url.port or (443 if url.scheme == "https" else 80)
         self._secure = url.scheme == "https"
@@ -36,7 +39,7 @@ class Pool:
     async def connect(self, seconds: float) -> Connection:
         """A new connection. Raises OSError, or TimeoutError past `seconds`; name lookup and TLS included."""
         if self._secure and self._tls is None:
-            self._tls = await asyncio.to_thread(ssl.create_default_context)
+            self._tls = await asyncio.to_thread(self._make_tls)
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(seconds):
             _, connection = await loop.create_connection(

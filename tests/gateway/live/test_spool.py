@@ -127,3 +127,22 @@ def test_each_part_is_removed_by_one_of_many(tmp_path: Path) -> None:
         removed = list(pool.map(lambda spool: sum(spool.remove(each) for each in spool.parts()), spools))
     assert sum(removed) == 50
     assert os.listdir(tmp_path) == []
+
+
+def test_a_spool_is_quiet_until_something_comes(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    spool, other = Spool(folder), Spool(folder)
+    assert not spool.quiet, "nobody has looked yet"
+    assert list(spool.parts()) == []
+    assert spool.quiet
+    other.write(part())
+    assert not spool.quiet
+    assert list(spool.parts()) == [part()]
+    assert not spool.quiet
+    spool.remove(part())
+    list(spool.parts())
+    assert not spool.quiet, "a change may still hide behind the last one"
+    settled = time.time() - 5
+    os.utime(folder, (settled, settled))
+    list(spool.parts())
+    assert spool.quiet
