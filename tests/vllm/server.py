@@ -100,7 +100,7 @@ def vllm(folder: Path, *, python: Path, name: str, log: Path) -> Server:
     """vLLM on the CPU for the model in `folder`, with as little memory and as few threads as it can run with."""
     port = free_port()
     flags = (
-        "--host 127.0.0.1 --dtype float32 --max-model-len 8192 --max-num-seqs 16 --max-num-batched-tokens 8192 "
+        "--host 127.0.0.1 --dtype float32 --max-model-len 131072 --max-num-seqs 16 --max-num-batched-tokens 8192 "
         "--enforce-eager --uvicorn-log-level warning --enable-auto-tool-choice --tool-call-parser hermes "
         # Random weights would else write blanks for ever wherever JSON allows one.
         "--structured-outputs-config.backend xgrammar --structured-outputs-config.disable_any_whitespace true"

@@ -11,7 +11,7 @@ from tests.vllm.asking import MODEL, QUESTION, WEATHER
 
 pytestmark = pytest.mark.vllm
 
-ENDLESS: list[ChatCompletionMessageParam] = [{"role": "user", "content": "lamp " * 20_000}]
+ENDLESS: list[ChatCompletionMessageParam] = [{"role": "user", "content": "lamp " * 150_000}]
 
 WRONG: dict[str, dict[str, object]] = {
     "too many tokens asked for": {"max_tokens": 1_000_000},
