@@ -116,6 +116,8 @@ def base_url(value: str) -> str:
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
+    if good and parts.username is not None:
+        raise wrong("carries a name or a password, which are not sent", "remove them; a key goes into `api_key`")
     if not good or parts.query or parts.fragment or re.search(r"\s", value):
         raise wrong("is not an http or https URL", "write it as http://host:port/v1")
     return value.rstrip("/")

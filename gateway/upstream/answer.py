@@ -17,14 +17,13 @@ LINGER = 1.0
 class HTTPAnswer:
     """Implements `Answer`."""
 
-    __slots__ = ("_connection", "_linger", "_replica", "headers", "status")
+    __slots__ = ("_connection", "_replica", "headers", "status")
 
     def __init__(self, connection: Connection, replica: Replica) -> None:
         self.status = connection.status
         self.headers: Mapping[str, str] = connection.headers
         self._connection: Connection | None = connection
         self._replica: Replica | None = replica
-        self._linger: asyncio.TimerHandle | None = None
 
     @property
     def content_type(self) -> str:

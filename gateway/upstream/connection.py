@@ -108,11 +108,11 @@ class Connection(asyncio.Protocol):
         self._reset()
         self.used += 1
         self._write(request, body)
-        self._timer = self._loop.call_later(seconds, self._check, seconds)
+        self._timer = self._loop.call_later(seconds, self._fail, TimeoutError())
         while not self.status:
             await self._wait()
+        self._stop_timer()
         if not self.complete:
-            self._timer.cancel()
             self._timer = self._loop.call_later(idle, self._check, idle)
 
     async def read(self) -> bytes:
@@ -120,6 +120,7 @@ class Connection(asyncio.Protocol):
 
         Raises TimeoutError when the model stalls, BrokenAnswer when the body is cut or malformed.
         """
+        self._waits_since = self._loop.time()
         while not self._pieces:
             if self.complete:
                 return b""
@@ -136,6 +137,7 @@ class Connection(asyncio.Protocol):
 
         Returns once `take` wants no more that way, or at the end of the body. Raises as `read()` does.
         """
+        self._waits_since = self._loop.time()
         if not self._pieces:
             self._listener = take
         try:
@@ -169,6 +171,11 @@ class Connection(asyncio.Protocol):
             self._fail(BrokenAnswer("closed"))
 
     @property
+    def ticking(self) -> bool:
+        """A limit of time is running."""
+        return self._timer is not None and not self._timer.cancelled()
+
+    @property
     def usable(self) -> bool:
         """A new request may be sent."""
         return not self.lost and not self._eof and not self._transport.is_closing()
@@ -183,7 +190,6 @@ class Connection(asyncio.Protocol):
     async def _wait(self) -> None:
         if self._failure is not None:
             raise self._failure
-        self._waits_since = self._loop.time()
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
@@ -239,11 +245,13 @@ class Connection(asyncio.Protocol):
             self._spoilt = True
             if not self.complete:
                 self._fail(BrokenAnswer(str(error)))
-        if not self.status and not self.complete:
-            self._head_bytes += len(data)
+        if not self._pieces and not self.complete:
+            self._head_bytes += len(data)  # of the head, of trailers, of the frame around the next piece
             if self._head_bytes > MAX_HEAD:
                 self._fail(BrokenAnswer("its head is too large"))
-        if self._listener is not None and self._pieces and self._failure is None:
+        else:
+            self._head_bytes = 0
+        if self._listener is not None and self._pieces:
             self._deliver(self._listener)
         if self._size > HIGH and not self._paused and not self._released:
             self._paused = True
@@ -258,14 +266,18 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
+        self._stop_timer()
         self.on_lost(self)
         if self.complete:
             return
-        if self._until_eof and self._eof and exc is None:
+        if not (self._until_eof and self._eof and exc is None):
+            self._fail(BrokenAnswer("it broke off") if self._begun else Disconnected("no answer"))
+            return
+        try:
             self.on_message_complete()
             self._wake()
-        else:
-            self._fail(BrokenAnswer("it broke off") if self._begun else Disconnected("no answer"))
+        except BrokenAnswer as error:
+            self._fail(error)
 
     # -- what the parser calls
 
@@ -274,7 +286,8 @@ class Connection(asyncio.Protocol):
             self._spoilt = True  # more than was asked for: nothing that follows can be trusted
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name.lower(), value))
+        if not self.status:  # trailers are no headers
+            self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()

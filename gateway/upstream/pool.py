@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from urllib.parse import SplitResult, quote
@@ -40,11 +41,25 @@ class Pool:
         """A new connection. Raises OSError, or TimeoutError past `seconds`; name lookup and TLS included."""
         if self._secure and self._tls is None:
             self._tls = await asyncio.to_thread(self._make_tls)
-        loop = asyncio.get_running_loop()
         async with asyncio.timeout(seconds):
-            _, connection = await loop.create_connection(
-                lambda: Connection(self._put, self._drop), self._host, self._port, ssl=self._tls
-            )
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+            for number, address in enumerate(addresses, 1):
+                try:
+                    # One that drops packets must not use up the time of those after it.
+                    async with asyncio.timeout(seconds / len(addresses)):
+                        return await self._connect_to(address)
+                except OSError:  # a TimeoutError is one too
+                    if number == len(addresses):
+                        raise
+        raise OSError(f"no address for {self._host}")
+
+    async def _connect_to(self, address: str) -> Connection:
+        name = self._host if self._secure else None
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self._put, self._drop), address, self._port, ssl=self._tls, server_hostname=name
+        )
         self._all.add(connection)
         return connection
 

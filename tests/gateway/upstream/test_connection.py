@@ -165,6 +165,62 @@ async def test_a_pump_does_not_time_out_while_pieces_come() -> None:
         await (await asked(pool, idle=0.2)).pump(lambda data: True)
 
 
+async def test_the_head_has_one_limit_of_time_whatever_drips_before_it() -> None:
+    drips: list[Piece] = [x for _ in range(20) for x in (b"HTTP/1.1 102 Processing\r\n\r\n", 0.05)]
+    async with serving([*drips, OK]) as (_, pool):
+        with pytest.raises(TimeoutError):
+            await asked(pool, seconds=0.2)
+
+
+async def test_bytes_that_are_no_body_do_not_count_as_progress() -> None:
+    drips: list[Piece] = [x for _ in range(20) for x in (b"0", 0.05)]
+    async with serving([CHUNKED, *drips, b"1\r\na\r\n", END]) as (_, pool):
+        with pytest.raises(TimeoutError):
+            await body_of(await asked(pool, idle=0.2))
+
+
+async def test_trailers_are_bounded_and_no_headers() -> None:
+    async with serving([CHUNKED, 0.01, chunk(b"a"), b"0\r\nretry-after: 77\r\n\r\n"]) as (_, pool):
+        connection = await asked(pool)
+        assert await body_of(connection) == b"a"
+        assert "retry-after" not in connection.headers
+    many = b"x: y\r\n" * 10_000
+    async with serving([CHUNKED, 0.01, chunk(b"a"), b"0\r\n", *[many] * 40, FOREVER]) as (_, pool):
+        with pytest.raises(BrokenAnswer):
+            await body_of(await asked(pool))
+
+
+async def test_a_compressed_body_that_ends_with_the_connection_and_is_cut_is_broken_at_once() -> None:
+    data = zlib.compress(b"hello " * 1000, wbits=zlib.MAX_WBITS | 16)
+    async with serving([raw_head("content-encoding: gzip"), data[:20], CLOSE]) as (_, pool), asyncio.timeout(1):
+        with pytest.raises(BrokenAnswer):
+            await body_of(await asked(pool))
+
+
+async def test_a_pump_hands_over_what_came_with_the_fault() -> None:
+    taken: list[bytes] = []
+
+    def take(data: bytes) -> bool:
+        taken.append(data)
+        return True
+
+    async with serving([CHUNKED, 0.05, chunk(b"hello") + b"zz\r\nno chunk\r\n", FOREVER]) as (_, pool):
+        connection = await asked(pool)
+        with pytest.raises(BrokenAnswer):
+            await connection.pump(take)
+    assert taken == [b"hello"]
+
+
+async def test_nothing_ticks_on_for_a_connection_that_is_gone() -> None:
+    async with serving([raw_head("content-type: text/plain"), b"a", 0.05, CLOSE]) as (_, pool):
+        connection = await asked(pool, idle=0.1)
+        assert await connection.read() == b"a"
+        connection.release()
+        await asyncio.sleep(0.3)
+        assert connection.lost
+        assert connection.ticking is False
+
+
 # ---------------------------------------------------------------- reuse
 
 
