@@ -17,19 +17,23 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from gateway.api.asgi import Receive, Scope, Send
+from classifiers.model import ModelError
+from gateway.api.asgi import Message, Receive, Scope, Send
 from gateway.api.chat import ROUTE, ChatSurface
 from gateway.api.errors import install
 from gateway.api.health import health_routes
 from gateway.api.models import model_routes
+from gateway.api.moderations import moderation_routes
+from gateway.classifying import Classifying
 from gateway.config import Config
-from gateway.live.embedded import EmbeddedRedis
+from gateway.live.embedded import EmbeddedRedis, EmbeddedRedisError
 from gateway.live.flags import FlagLog
 from gateway.live.recorder import Recorder
 from gateway.live.spool import Spool
 from gateway.logs import configure
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from guards.document import DocumentError
 
 LOG = logging.getLogger("wardgate")
 TICK = 0.5
@@ -50,7 +54,19 @@ class Gateway:
         if scope["type"] == "http" and scope["path"] == ROUTE:
             await self.chat(scope, receive, send)
         else:
-            await self.web(scope, receive, send)
+            await self.web(scope, receive, plainly(send) if scope["type"] == "lifespan" else send)
+
+
+def plainly(send: Send) -> Send:
+    """Tells in one line what an operator can mend; Starlette sends the traceback of whatever stopped the start."""
+    known = tuple(f"{kind.__module__}.{kind.__name__}: " for kind in (ModelError, EmbeddedRedisError, DocumentError))
+
+    async def tell(message: Message) -> None:
+        lines = str(message.get("message", "")).strip().splitlines()
+        cause = next((line for line in reversed(lines) if line.startswith(known)), None)
+        await send({**message, "message": cause.split(": ", 1)[1]} if cause else message)
+
+    return tell
 
 
 def create_from_environment() -> Gateway:
@@ -65,17 +81,19 @@ def create_app(settings: Settings) -> Gateway:
     if settings.config is None:
         raise RuntimeError("no config: pass --config FILE or set WARDGATE_CONFIG")
     metrics = Metrics.build(multiprocess=settings.metrics_dir is not None)
-    config = Config(settings.config, settings.environ, metrics)
+    classifying = Classifying()
+    config = Config(settings.config, settings.environ, metrics, classifying)
     embedded = None if settings.redis_url else EmbeddedRedis(settings.data)
     url = settings.redis_url or (embedded.url if embedded else "")
     redis = Redis.from_url(url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=1.0, socket_timeout=5.0)
     flags = FlagLog(redis)
     recorder = Recorder(flags, Spool(settings.data / "spool"))
-    life = Life(config, recorder, flags, redis, embedded, metrics)
+    life = Life(config, recorder, flags, redis, embedded, metrics, classifying)
     web = FastAPI(title="Wardgate", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life.span)
     install(web)
     web.include_router(health_routes(config, recorder, metrics))
     web.include_router(model_routes(config))
+    web.include_router(moderation_routes(config, classifying, metrics))
     return Gateway(web, ChatSurface(config, recorder, metrics), flags, life.ready)
 
 
@@ -89,6 +107,7 @@ class Life:
     redis: Redis
     embedded: EmbeddedRedis | None
     metrics: Metrics
+    classifying: Classifying
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     reloading: asyncio.Task[bool] | None = None
 
@@ -99,6 +118,7 @@ class Life:
                 await asyncio.to_thread(self.embedded.start)
                 stack.callback(self.embedded.stop)
             stack.push_async_callback(self.redis.aclose)
+            stack.push_async_callback(self.classifying.close)
             await self.config.start()
             stack.push_async_callback(self.config.close)
             await self._announce()

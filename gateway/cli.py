@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import secrets
@@ -104,7 +105,7 @@ def scan(
 
     document = read_config(config).document
     try:
-        scan_lines(document, policy, stage, sys.stdin.buffer, sys.stdout.buffer)
+        asyncio.run(scan_lines(document, policy, stage, sys.stdin.buffer, sys.stdout.buffer))
     except ScanError as error:
         raise fail(str(error)) from None
     except BrokenPipeError:

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from classifiers.model import ModelError
+from gateway.classifying import Classifying
 from gateway.metrics import Metrics
 from gateway.plan import Plan
 from gateway.upstream.client import Timeouts, Upstream
@@ -25,10 +27,13 @@ POLL = 0.5
 class Config:
     """Owns the plan in force and the upstream clients. Exchanges take `plan` once and keep it to their end."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], metrics: Metrics) -> None:
+    def __init__(
+        self, path: Path, environ: Mapping[str, str], metrics: Metrics, classifying: Classifying | None = None
+    ) -> None:
         self._path = path
         self._environ = environ
         self._metrics = metrics
+        self._classifying = classifying or Classifying()
         self._servers: dict[str, ModelServer] = {}
         self._plan: Plan | None = None
         self._files: tuple[Path, ...] = (path,)
@@ -49,13 +54,12 @@ class Config:
     async def reload(self) -> bool:
         """Take the file as it stands. A wrong one leaves the old plan in force, and says so."""
         try:
-            loaded = load_file(self._path, KINDS, self._environ)
-        except DocumentError as error:
+            await self._use(load_file(self._path, KINDS, self._environ))
+        except (DocumentError, ModelError) as error:
             self.error = str(error)
             self._metrics.reloads.labels("refused").inc()
             LOG.error("the new config is wrong; the old one stays in force.\n%s", error)
             return False
-        await self._use(loaded)
         self.error = None
         self._metrics.reloads.labels("done").inc()
         LOG.info("config reloaded: %s", ", ".join(g.label for g in self.plan.guarded.values()))
@@ -92,7 +96,8 @@ class Config:
                 await server.start()
                 self._servers[key] = server
             servers[upstream.name] = self._servers[key]
-        self._plan = await asyncio.to_thread(Plan.build, document, servers)
+        classifiers = await self._classifying.behind(document)
+        self._plan = await asyncio.to_thread(Plan.build, document, servers, classifiers)
         self._files = (self._path, *loaded.files)
         self._seen = self._stat()
 

@@ -18,7 +18,8 @@ WardgateError
 |  |- UpstreamTimeout           504 upstream_timeout
 |  |- UpstreamBroken            502 upstream_broken     cut, half a frame, not JSON, too large
 |  `- UpstreamRefused           the upstream's own status and body, handed on
-`- FlagNotDurable               503 flag_log_unavailable
+|- FlagNotDurable               503 flag_log_unavailable
+`- ClassifierUnavailable        503 classifier_unavailable
 """
 
 from __future__ import annotations
@@ -159,3 +160,10 @@ class FlagNotDurable(WardgateError):
 
     status = 503
     code = "flag_log_unavailable"
+
+
+class ClassifierUnavailable(WardgateError):
+    """The shipped classifier is asked directly, and has more to do than it may queue."""
+
+    status = 503
+    code = "classifier_unavailable"

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
@@ -22,9 +22,11 @@ from gateway.errors import (
     UpstreamRefused,
     WardgateError,
 )
-from gateway.exchange import Exchange, FlagPart
+from gateway.exchange import Exchange
 from gateway.metrics import Metrics
 from gateway.plan import Guarded, Served
+from gateway.record import Record
+from gateway.scoring import WITHHELD, answer_texts, notable, prompt_texts, withheld
 from gateway.upstream.protocol import Answer
 from gateway.wire import chat
 from gateway.wire.arguments import Arguments
@@ -33,6 +35,7 @@ from gateway.wire.choice import Judge
 from gateway.wire.prompt import UNDOES_PROMPT, TextSlot, check_shape, texts, with_system_prompt
 from gateway.wire.sse import DONE, frame
 from gateway.writer import StreamWriter
+from guards.scored import ScoredLane, Text
 from guards.stream import TextFilter
 from guards.verdict import RANK, Action, Verdict
 
@@ -43,31 +46,20 @@ SHOWN_FINDINGS = 100
 HEADERS: dict[str, str] = {}
 
 
-class Keeper(Protocol):
-    """Keeps parts of flagged exchanges; returns once they are durable."""
-
-    async def keep(self, part: FlagPart) -> None: ...
-
-
 @dataclass(slots=True)
 class Run:
     """One exchange on its way. `serve` is the whole of it."""
 
     exchange: Exchange
     served: Served
-    keeper: Keeper
+    record: Record
     metrics: Metrics
     send: Send
     max_frame: int
     """Bytes of the largest frame that an upstream may send."""
     started: bool = False
     """The status and headers have left."""
-    told: int = 0
-    """Verdicts that the flag log has."""
-    parts: int = 0
-    outcome: str = "complete"
     status: int = 200
-    raw_request: dict[str, Any] | None = None
     clock: Callable[[], float] = time.perf_counter
     began: float = 0.0
 
@@ -79,8 +71,8 @@ class Run:
         request = self.exchange.request
         check_shape(request)
         await self._judge_prompt(request)
-        if self.exchange.action is Action.BLOCK:
-            await self.keep({}, end=True)
+        if RANK[self.exchange.action] >= WITHHELD:
+            await self.record.keep({}, end=True)
             await self._refuse_prompt(bool(request.get("stream")))
             return
         body = self._upstream_body(request)
@@ -96,11 +88,30 @@ class Run:
 
     async def _judge_prompt(self, request: dict[str, Any]) -> None:
         lanes = self.guarded.input
-        if lanes.enforced.idle and lanes.monitored.idle:
-            return
+        slots = list(texts(request)) if not (lanes.exact_idle and lanes.scored.idle) else []
+        asked = prompt_texts(slots)
+        if not lanes.exact_idle:
+            await self._judge_exactly(request, slots)
+        if not lanes.scored.idle and RANK[self.exchange.action] < WITHHELD:
+            await self._score(lanes.scored, asked)
+
+    async def _score(self, lane: ScoredLane, asked: list[Text]) -> list[Verdict]:
+        """What the scoring guards found."""
         began = self.clock()
+        found = notable(await lane.check(asked))
+        seconds = self.clock() - began
+        self.exchange.guard_seconds += seconds
+        self.metrics.judged(lane.stage, seconds)
+        self.exchange.verdicts += found
+        return found
+
+    async def score_answer(self, filter_: ChatAnswer) -> list[int]:
+        """Score a whole answer; the choices that may not leave."""
+        return withheld(await self._score(self.guarded.output.scored, answer_texts(filter_, self.exchange.request)))
+
+    async def _judge_exactly(self, request: dict[str, Any], slots: list[TextSlot]) -> None:
+        lanes, began = self.guarded.input, self.clock()
         judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "input")
-        slots = list(texts(request))
         if sum(len(s.text) for s in slots) > LARGE_TEXT:
             edits = await self._judge_large(judge, slots)
         else:
@@ -108,7 +119,7 @@ class Run:
         self.took(judge, began)
         self.exchange.verdicts += judge.verdicts
         if edits:
-            self.raw_request = orjson.loads(orjson.dumps(request))
+            self.record.request = orjson.loads(orjson.dumps(request))
             for slot, text in edits:
                 slot.put(text)
 
@@ -159,7 +170,7 @@ class Run:
         return {"id": id, "object": "chat.completion.chunk", "created": int(time.time()), "model": self.exchange.model}
 
     def filtered(self, message: str, param: str) -> ContentFiltered:
-        acted = [v for v in self.exchange.verdicts if v.action is Action.BLOCK]
+        acted = [v for v in self.exchange.verdicts if RANK[v.action] >= WITHHELD]
         result = {v.category: {"filtered": True, "detected": True} for v in acted}
         return ContentFiltered(message, result=result, param=param)
 
@@ -175,7 +186,7 @@ class Run:
             wanted if isinstance(wanted, int) else 1,
             self.guarded.policy.system_prompt is not None,
             self.guarded.policy.refusal,
-            guarded=not (lanes.enforced.idle and lanes.monitored.idle and not self._flagged),
+            guarded=not (lanes.exact_idle and lanes.scored.idle and not self.record.flagged),
         )
 
     async def _whole(self, answer: Answer) -> None:
@@ -190,7 +201,9 @@ class Run:
         self.watch(filter_)
         self.took(filter_.judge, began)
         self.exchange.verdicts += filter_.judge.verdicts
-        await self.keep(filter_.texts(), end=True)
+        if not self.guarded.output.scored.idle:
+            blocked += [i for i in await self.score_answer(filter_) if i not in blocked]
+        await self.record.keep(filter_.texts(), end=True)
         if blocked and self.guarded.policy.on_block == "error":
             raise self.filtered("The answer was blocked by the content policy.", "completion")
         for choice in chunk["choices"]:
@@ -213,14 +226,16 @@ class Run:
             await stream.finish()
         except WardgateError as error:
             answer.close()
-            self.outcome = error.code
-            if self.started and not isinstance(error, FlagNotDurable):
-                await self.keep(filter_.texts(), end=True)
+            self.record.outcome = error.code
+            self.exchange.verdicts += filter_.judge.verdicts
+            filter_.judge.verdicts.clear()
+            if not isinstance(error, FlagNotDurable):
+                await self.record.keep(filter_.texts(), end=True)
             raise
 
     async def end_broken(self, error: WardgateError) -> None:
         """The status has left: an error frame says that the answer is not whole."""
-        self.outcome = error.code
+        self.record.outcome = error.code
         await self.send_last(frame(orjson.dumps(error.body())) + DONE)
 
     async def _upstream_error(self, answer: Answer) -> None:
@@ -259,49 +274,14 @@ class Run:
         self.exchange.guard_seconds += seconds
         self.metrics.judged(judge.stage, seconds)
 
-    @property
-    def _flagged(self) -> bool:
-        return any(RANK[v.would] > 0 or v.error for v in self.exchange.verdicts)
-
-    async def keep(self, answer: dict[str, str], *, end: bool) -> None:
-        """Make durable what the flag log does not have yet. Unflagged exchanges cost nothing here."""
-        fresh = self.exchange.verdicts[self.told :]
-        if not self.parts and not self._flagged:
-            return
-        body: dict[str, Any] = {"verdicts": [verdict_row(v) for v in fresh], "answer": answer}
-        if not self.parts:
-            body["head"] = self._flag_head()
-        if end:
-            body["end"] = self._flag_end()
-        part = FlagPart(self.exchange.id, self.parts, self.exchange.started, body)
-        self.parts += 1
-        self.told = len(self.exchange.verdicts)
-        try:
-            await self.keeper.keep(part)
-        except FlagNotDurable:
-            self.metrics.flag_lost()
-            if self.guarded.policy.on_log_failure == "block":
-                raise
-
-    def _flag_head(self) -> dict[str, Any]:
-        x = self.exchange
-        request = self.raw_request or x.request
-        head = {"tenant": x.tenant, "model": x.model, "policy": x.policy, "route": x.route, "started": x.started}
-        return {**head, "request": request}
-
-    def _flag_end(self) -> dict[str, Any]:
-        x = self.exchange
-        return {
-            "action": str(x.action),
-            "outcome": self.outcome,
-            "exposure": x.exposure,
-            "took": self.clock() - self.began,
-        }
-
-    async def client_gone(self) -> None:
-        self.outcome = "client_closed"
-        if self.parts:
-            await self.keep({}, end=True)
+    def expose(self, verdicts: list[Verdict], filter_: ChatAnswer) -> None:
+        """What had left before a verdict that would have stopped it."""
+        for v in verdicts:
+            if RANK[v.action] >= WITHHELD and v.choice is not None:
+                chars = sum(map(len, filter_.choices[v.choice].written().values()))
+                self.exchange.exposure[v.guard] = max(chars, self.exchange.exposure.get(v.guard, 0))
+        for guard, chars in self.exchange.exposure.items():
+            self.metrics.exposed.labels(guard).inc(chars)
 
     def wardgate(self) -> dict[str, Any]:
         """The `wardgate` object of an answer. Monitored guards do not show."""
@@ -366,9 +346,3 @@ def render(chunk: dict[str, Any], raw: bytes, wardgate: dict[str, Any], *, chang
     if changed or not chunk:
         return orjson.dumps({**chunk, "wardgate": wardgate})
     return raw.rstrip()[:-1] + b',"wardgate":' + orjson.dumps(wardgate) + b"}"
-
-
-def verdict_row(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as the flag log keeps it."""
-    row = {**verdict.finding(), "would": str(verdict.would), "version": verdict.version}
-    return {**row, "spans": [list(s) for s in verdict.spans]}

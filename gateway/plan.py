@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from gateway.errors import ModelNotAllowed, UnknownKey, UnknownModel
 from gateway.upstream.protocol import ModelServer
-from guards.catalog import Lanes, build_lanes
+from guards.catalog import NONE, Classifiers, Lanes, build_lanes
 from guards.policy import Document, Model, Policy, Tenant
 from guards.text.fold import Folder
+from guards.verdict import STAGES
 
 OPEN = "open"
 """Name of the tenant where the config has no tenants."""
@@ -56,10 +57,10 @@ class Plan:
     """SHA-256 of a key, in hex -> the tenant it belongs to."""
 
     @classmethod
-    def build(cls, document: Document, servers: Mapping[str, ModelServer]) -> Plan:
+    def build(cls, document: Document, servers: Mapping[str, ModelServer], classifiers: Classifiers = NONE) -> Plan:
         folder = Folder.new()
         policies = [*document.policies, Policy(name=NO_POLICY)]
-        guarded = {p.name: _guarded(p, folder) for p in policies}
+        guarded = {p.name: _guarded(p, folder, classifiers) for p in policies}
         tenants = {k.removeprefix("sha256:").lower(): t for t in document.tenants for k in t.keys}
         whole = hashlib.sha256("".join(g.label for g in guarded.values()).encode()).hexdigest()[:12]
         return cls(document, whole, {m.name: m for m in document.models}, guarded, servers, tenants)
@@ -94,6 +95,7 @@ NO_POLICY = "none"
 """Judges a model to which the config gives no policy: no guards."""
 
 
-def _guarded(policy: Policy, folder: Folder) -> Guarded:
+def _guarded(policy: Policy, folder: Folder, classifiers: Classifiers) -> Guarded:
     label = f"{policy.name}@{policy.hash}"
-    return Guarded(policy, label, build_lanes(policy, "input", folder), build_lanes(policy, "output", folder), folder)
+    before, after = (build_lanes(policy, stage, folder, classifiers) for stage in STAGES)
+    return Guarded(policy, label, before, after, folder)

@@ -2,75 +2,149 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from classifiers.classifier import Role
+from classifiers.embedded import Limits
+from gateway.classifying import Classifying
+from gateway.scoring import notable
 from gateway.wire.choice import Judge
-from guards.catalog import Lanes, build_lanes
+from guards.catalog import NONE, Classifiers, Lanes, build_lanes
 from guards.policy import Document, Policy
+from guards.scored import Text
 from guards.stream import TextFilter
 from guards.text.fold import Folder
-from guards.verdict import Stage, strongest
+from guards.verdict import STAGES, Stage, strongest
 
 MAX_LINE = 64 << 20
-REFRESH = 200
-"""Rows between updates of the progress bar."""
+ROWS = 256
+"""Rows that are judged together."""
+BLOCK = 1 << 20
+"""Bytes of such rows at most, but for a single one that is longer."""
 
 
 class ScanError(Exception):
     """A mistake in the arguments or the input."""
 
 
-def scan_lines(document: Document, name: str | None, stage: str, source: BinaryIO, sink: BinaryIO) -> None:
+async def scan_lines(document: Document, name: str | None, stage: str, source: BinaryIO, sink: BinaryIO) -> None:
     """Judge every row. Without `stage` a row's role decides: prompts are input, responses output."""
     policy = _policy(document, name)
-    if stage not in ("", "input", "output"):
+    if stage not in ("", *STAGES):
         raise ScanError(f"--stage {stage!r}: use input or output")
-    scanner = Scanner.build(policy, stage)
+    classifying = Classifying(Limits(workers=os.cpu_count() or 1, windows=sys.maxsize, remembered=0))
+    try:
+        scanner = Scanner.build(policy, stage, await classifying.behind(document))
+        await _scan(scanner, source, sink)
+    finally:
+        await classifying.close()
+
+
+async def _scan(scanner: Scanner, source: BinaryIO, sink: BinaryIO) -> None:
     console = Console(stderr=True)
     columns = (TextColumn("scan"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("scan", total=_size(source))
-        done = 0
-        for number, line in enumerate(iter(lambda: source.readline(MAX_LINE + 1), b""), 1):
-            done += len(line)
-            if line.strip():
-                sink.write(scanner.judge_line(line, number) + b"\n")
-            if number % REFRESH == 0:
-                progress.update(task, completed=done)
-        progress.update(task, completed=done)
+        done = number = 0
+        while lines := _block(source):
+            rows, fault = scanner.parse_all(lines, number + 1)
+            for verdict in await asyncio.gather(*map(scanner.judge, rows)):
+                sink.write(orjson.dumps(verdict) + b"\n")
+            if fault is not None:
+                raise fault
+            number += len(lines)
+            done += sum(map(len, lines))
+            progress.update(task, completed=done)
     sink.flush()
+
+
+def _block(source: BinaryIO) -> list[bytes]:
+    """The next lines: few enough to hold, many enough to keep a classifier busy."""
+    lines: list[bytes] = []
+    size = 0
+    while len(lines) < ROWS and size < BLOCK and (line := source.readline(MAX_LINE + 1)):
+        lines.append(line)
+        size += len(line)
+    return lines
+
+
+class Row(NamedTuple):
+    """A line of the input, and the stage at which it is judged."""
+
+    raw: dict[str, Any]
+    stage: Stage
 
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
     """A policy's guards, ready for rows."""
 
-    lanes: dict[Stage, Lanes]
+    lanes: Mapping[Stage, Lanes]
     folder: Folder
     stage: Stage | None
     """None: a row's role decides."""
 
     @classmethod
-    def build(cls, policy: Policy, stage: str) -> Scanner:
+    def build(cls, policy: Policy, stage: str, classifiers: Classifiers = NONE) -> Scanner:
         folder = Folder.new()
-        lanes: dict[Stage, Lanes] = {
-            "input": build_lanes(policy, "input", folder),
-            "output": build_lanes(policy, "output", folder),
-        }
-        return cls(lanes, folder, "input" if stage == "input" else "output" if stage == "output" else None)
+        lanes = {each: build_lanes(policy, each, folder, classifiers) for each in STAGES}
+        return cls(lanes, folder, next((each for each in STAGES if each == stage), None))
 
-    def judge_line(self, line: bytes, number: int) -> bytes:
+    def parse_all(self, lines: Sequence[bytes], number: int) -> tuple[list[Row], ScanError | None]:
+        """The rows before the first bad line, and what is wrong with that."""
+        rows: list[Row] = []
+        for at, line in enumerate(lines, number):
+            try:
+                row = self.parse(line, at)
+            except ScanError as error:
+                return rows, error
+            if row is not None:
+                rows.append(row)
+        return rows, None
+
+    def parse(self, line: bytes, number: int) -> Row | None:
+        """None for a blank line."""
         if len(line) > MAX_LINE:
             raise ScanError(f"line {number} is longer than {MAX_LINE} bytes")
+        if not line.strip():
+            return None
         row = _parse(line, number)
-        stage = self.stage or ("output" if row.get("role") == "response" else "input")
-        return orjson.dumps(judge_row(row, self.lanes[stage], self.folder, stage))
+        return Row(row, self.stage or ("output" if row.get("role") == "response" else "input"))
+
+    async def judge(self, row: Row) -> dict[str, Any]:
+        """One verdict line. Scores name every guard and category of the stage, found or not."""
+        raw, lanes = row.raw, self.lanes[row.stage]
+        judge = Judge(lanes.enforced, lanes.monitored, self.folder, row.stage)
+        release = TextFilter.new(lanes.enforced, self.folder).feed(raw["text"], final=True)
+        judge.note(release, "text", None)
+        judge.watch_text(raw["text"], "text", None)
+        duties = [*lanes.enforced.rules, *lanes.monitored.rules, *(s.duty for s in lanes.scored.rules)]
+        scores = {f"{d.name}/{d.category}": 0.0 for d in duties}
+        scored = await lanes.scored.check([_text(row)], patient=True) if not lanes.scored.idle else []
+        for v in [*judge.verdicts, *scored]:
+            key = f"{v.guard}/{v.category}"
+            scores[key] = max(scores.get(key, 0.0), v.score)
+        found = [*judge.verdicts, *notable(scored)]
+        out: dict[str, Any] = {"id": raw["id"]} if "id" in raw else {}
+        return {**out, "action": str(strongest(found)), "scores": scores, "findings": [v.finding() for v in found]}
+
+
+def _text(row: Row) -> Text:
+    """A row says by itself what it is; where it does not, the stage does."""
+    role: Role = (
+        "response" if row.raw.get("role", "response" if row.stage == "output" else "") == "response" else "prompt"
+    )
+    prompt = row.raw.get("prompt")
+    return Text(row.raw["text"], "text", role, prompt if isinstance(prompt, str) else "")
 
 
 def _policy(document: Document, name: str | None) -> Policy:
@@ -97,19 +171,3 @@ def _parse(line: bytes, number: int) -> dict[str, Any]:
     if not isinstance(row, dict) or not isinstance(row.get("text"), str):
         raise ScanError(f'line {number} needs a "text", a string')
     return row
-
-
-def judge_row(row: dict[str, Any], lanes: Lanes, folder: Folder, stage: Stage) -> dict[str, Any]:
-    """One verdict line. Scores name every guard and category of the stage, found or not."""
-    judge = Judge(lanes.enforced, lanes.monitored, folder, stage)
-    release = TextFilter.new(lanes.enforced, folder).feed(row["text"], final=True)
-    judge.note(release, "text", None)
-    judge.watch_text(row["text"], "text", None)
-    duties = [*lanes.enforced.rules, *lanes.monitored.rules]
-    scores = {f"{d.name}/{d.category}": 0.0 for d in duties}
-    for v in judge.verdicts:
-        key = f"{v.guard}/{v.category}"
-        scores[key] = max(scores.get(key, 0.0), v.score)
-    out: dict[str, Any] = {"id": row["id"]} if "id" in row else {}
-    findings = [v.finding() for v in judge.verdicts]
-    return {**out, "action": str(strongest(judge.verdicts)), "scores": scores, "findings": findings}

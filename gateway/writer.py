@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.api.asgi import Begun
-from gateway.errors import UpstreamBroken, UpstreamRefused, WardgateError
+from gateway.errors import UpstreamBroken, UpstreamError, UpstreamRefused, WardgateError
 from gateway.upstream.protocol import Answer
 from gateway.wire import chat
 from gateway.wire.chat import ChatAnswer, parse_chunk
@@ -29,7 +29,9 @@ class StreamWriter:
     """A send that the client's slowness keeps."""
     left: bytes = b""
     """Judged, and not sent yet."""
-    broken: WardgateError | None = None
+    broken: Exception | None = None
+    held: list[bytes] = field(default_factory=list)
+    """Judged exactly, and waiting for the guards that score."""
     clean: bool = False
     """The upstream said `[DONE]`: its connection can serve again."""
     done: bool = False
@@ -43,12 +45,19 @@ class StreamWriter:
         async for data in answer.chunks():
             await self._let_go(self._judge(data))
             if self.run.started and not self.done:
-                await answer.pump(self._at_once)
-                await self._catch_up()
+                await self._pump(answer)
             if self.done:
                 return
         self.reader.finish()
         await self.ended()
+
+    async def _pump(self, answer: Answer) -> None:
+        try:
+            await answer.pump(self._at_once)
+        except UpstreamError:
+            await self._catch_up()  # what came before the fault is judged: it must be kept, and may leave
+            raise
+        await self._catch_up()
 
     def _judge(self, data: bytes) -> bytes:
         """What may leave of a piece of the stream."""
@@ -69,15 +78,44 @@ class StreamWriter:
         if judge.verdicts:
             self.run.exchange.verdicts += judge.verdicts
             judge.verdicts.clear()
-            await self.run.keep(self.filter.texts(), end=False)
-        if out:
+            await self.run.record.keep(self.filter.texts(), end=False)
+        if out and self.holding:
+            self.held.append(out)
+        elif out:
             await self.run.send_more(out)
+
+    @property
+    def holding(self) -> bool:
+        """Guards that score the whole have the last word, so nothing leaves before it; `audit` lets all leave."""
+        guarded = self.run.guarded
+        return guarded.output.scored.acts and guarded.policy.streaming.mode != "audit"
+
+    async def _score(self, out: list[bytes]) -> list[bytes]:
+        """What may leave once the whole has been scored."""
+        run, known = self.run, len(self.run.exchange.verdicts)
+        blocked = [i for i in await run.score_answer(self.filter) if not self.filter.choices[i].blocked]
+        fresh = run.exchange.verdicts[known:]
+        if not self.holding:
+            run.expose(fresh, self.filter)
+            return out
+        if blocked and run.guarded.policy.on_block == "error":
+            raise run.filtered("The answer was blocked by the content policy.", "completion")
+        out = [*self.held, *out]
+        if fresh:
+            out = [render_again(f, blocked, run.wardgate()) for f in b"".join(out).split(b"\n\n") if f]
+        if blocked:
+            out.append(
+                chat.refused_frames(
+                    self.filter.last, run.guarded.policy.refusal, blocked, role=True, wardgate=run.wardgate()
+                )
+            )
+        return out
 
     def _at_once(self, data: bytes) -> bool:
         """Judge and send without waiting for anything. False where something must be waited for: see `_catch_up`."""
         try:
             out = self._judge(data)
-        except WardgateError as error:
+        except Exception as error:  # whatever it is, it belongs to the request's own task, which raises it again
             self.broken = error
             return False
         if self.filter.judge.verdicts or self.done:
@@ -150,7 +188,7 @@ class StreamWriter:
             wardgate = run.wardgate()
             del run.exchange.verdicts[len(run.exchange.verdicts) - len(fresh) :]
             self.done = True
-        if not run.started and not out and run.guarded.policy.on_block == "error" and self.filter.over:
+        if not run.started and run.guarded.policy.on_block == "error" and self.filter.over:
             run.exchange.verdicts += self.filter.judge.verdicts
             self.filter.judge.verdicts.clear()
             raise run.filtered("The answer was blocked by the content policy.", "completion")
@@ -178,7 +216,9 @@ class StreamWriter:
                 self._refuse([choice["index"]], out)
         run.exchange.verdicts += self.filter.judge.verdicts
         self.filter.judge.verdicts.clear()
-        await run.keep(self.filter.texts(), end=True)
+        if not run.guarded.output.scored.idle:
+            out = await self._score(out)
+        await run.record.keep(self.filter.texts(), end=True)
         if self.usage is not None:
             out += [frame(self.usage), DONE]
         else:
@@ -206,3 +246,15 @@ def empty(chunk: dict[str, Any]) -> bool:
         and not any(v for k, v in (c.get("delta") or {}).items())
         for c in chunk["choices"]
     )
+
+
+def render_again(held: bytes, blocked: list[int], wardgate: dict[str, Any]) -> bytes:
+    """A frame that waited: without the choices that were blocked meanwhile, and with all that was found."""
+    chunk = orjson.loads(held.removeprefix(b"data: "))
+    known = len(chunk["choices"])
+    chunk["choices"] = [c for c in chunk["choices"] if c.get("index", 0) not in blocked]
+    if not chunk["choices"] and known:
+        return b""
+    if "wardgate" in chunk:
+        chunk["wardgate"] = wardgate
+    return frame(orjson.dumps(chunk))

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from classifiers.classifier import Classifier
+from classifiers.labels import LABELS, ROLES
+from classifiers.served.families import FAMILIES
+from classifiers.transformer import PRESETS
 from guards.guard import ExactGuard
 from guards.kinds import denylist, length, pattern, pii, prompt_leak, secrets, unicode
+from guards.kinds.classifier import Thresholds
 from guards.lane import Duty, Lane
 from guards.policy import KindSpec, Policy, Rule
 from guards.problem import Complaint
+from guards.scored import Scored, ScoredLane
 from guards.shape import Shape
 from guards.text.fold import Folder
 from guards.text.matcher import Matcher, Probe, probe
-from guards.verdict import Action, Stage
+from guards.verdict import Action, Mode, Stage
 
+NONE: Mapping[str, Classifier] = {}
+DEFAULT_THRESHOLD = 0.5
+MODES: tuple[Mode, ...] = ("enforce", "monitor")
 IMPLICIT_LEAK = "prompt_leak"
 """Name of the guard that protects an owner's system prompt where the policy names none."""
 
@@ -28,6 +37,9 @@ DEFAULT_CATEGORY = {
     "unicode": "injection",
     "length": "format",
     "prompt_leak": "prompt_leak",
+    "classifier": "harm",
+    "guard_llm": "harm",
+    "transformer": "harm",
 }
 
 
@@ -47,20 +59,53 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """A stage's guards: those that act hold text back, the monitored ones look on."""
+    """A stage's guards: exact ones that act hold text back, the monitored ones look on; those that score come after."""
 
     enforced: Lane
     monitored: Lane
+    scored: ScoredLane
+
+    @property
+    def exact_idle(self) -> bool:
+        return self.enforced.idle and self.monitored.idle
 
 
 Build = Callable[[Rule, Policy, Parts, int], None]
+Classifiers = Mapping[str, Classifier]
+"""`source(rule)` -> the classifier behind it."""
 
 
-def build_lanes(policy: Policy, stage: Stage, folder: Folder) -> Lanes:
-    """Make the policy's guards of one stage ready."""
+def build_lanes(policy: Policy, stage: Stage, folder: Folder, classifiers: Classifiers = NONE) -> Lanes:
+    """Make the policy's guards of one stage ready. A kind that scores must be among the classifiers."""
     rules = [rule for rule in _with_leak_guard(policy) if stage in rule.stages]
-    lanes = [_lane([r for r in rules if r.mode == mode], policy, folder) for mode in ("enforce", "monitor")]
-    return Lanes(*lanes)
+    exact = [r for r in rules if not scores(r.kind)]
+    enforced, monitored = (_lane([r for r in exact if r.mode == m], policy, folder) for m in MODES)
+    scored = tuple(_scored(r, classifiers) for r in rules if scores(r.kind))
+    return Lanes(enforced, monitored, ScoredLane(scored, stage, Folder.new()))
+
+
+def scores(kind: str) -> bool:
+    """Whether guards of the kind score texts, rather than find spans in them."""
+    return "thresholds" in KINDS[kind].keys
+
+
+def _scored(rule: Rule, classifiers: Classifiers) -> Scored:
+    classifier = classifiers[source(rule)]
+    duty = _duty(rule)
+    known = classifier.thresholds.get(duty.category, DEFAULT_THRESHOLD)
+    band = (rule.only_if.guard, *rule.only_if.between) if rule.only_if else None
+    return Scored(duty, Thresholds.of(rule.thresholds or {rule.action: known}), classifier, band)
+
+
+def source(rule: Rule) -> str:
+    """What stands for the classifier behind a rule: rules with the same one share it."""
+    if rule.kind == "classifier":
+        return rule.kind
+    if rule.kind == "transformer":
+        return f"{rule.kind} {rule.model} {sorted(labels_of(rule).items())} {rule.device} {rule.remote_code}"
+    secret = rule.api_key.get_secret_value() if rule.api_key else ""
+    key = hashlib.sha256(secret.encode()).hexdigest()[:16]
+    return f"{rule.kind} {rule.family} {rule.base_url} {rule.model} {key} {rule.timeout}"
 
 
 def _lane(rules: Sequence[Rule], policy: Policy, folder: Folder) -> Lane:
@@ -152,7 +197,77 @@ def _check_entities(known: Sequence[str]) -> Callable[[Rule], list[Complaint]]:
     return check
 
 
+SCORE_ACTIONS = ("flag", "escalate", "block")
+
+
+def _check_classifier(rule: Rule) -> list[Complaint]:
+    """The model must know the category at that stage."""
+    found: list[Complaint] = []
+    category = rule.category or DEFAULT_CATEGORY[rule.kind]
+    role = {"prompt": "input", "response": "output"}.get(ROLES.get(category, ""), "")
+    if category not in LABELS:
+        known = ", ".join(sorted(LABELS))
+        found.append(Complaint("category", f"the shipped model does not score {category!r}", f"use one of: {known}"))
+    elif role and role not in rule.stages:
+        message = f"this guard can never act: the shipped model scores {category!r} of the {role} alone"
+        found.append(Complaint("stages", message, f"write `stages: [{role}]`"))
+    return found + _check_actions(rule)
+
+
+def _check_guard_llm(rule: Rule) -> list[Complaint]:
+    family = FAMILIES.get(rule.family or "")
+    if family is None:
+        known = ", ".join(sorted(FAMILIES))
+        return [Complaint("family", f"there is no family {rule.family!r} of guard LLMs", f"use one of: {known}")]
+    category = rule.category or DEFAULT_CATEGORY[rule.kind]
+    if category not in family.categories:
+        known = ", ".join(sorted(family.categories))
+        return [Complaint("category", f"{rule.family} does not judge {category!r}", f"use one of: {known}")]
+    return _check_actions(rule)
+
+
+def _check_transformer(rule: Rule) -> list[Complaint]:
+    category = rule.category or DEFAULT_CATEGORY[rule.kind]
+    labels = labels_of(rule)
+    if not labels:
+        message = f"nothing says what the labels of {rule.model!r} mean"
+        return [Complaint("labels", message, "add `labels: {<its label>: <category>}`")]
+    if category not in labels.values():
+        known = ", ".join(sorted(set(labels.values())))
+        return [Complaint("category", f"no label of {rule.model!r} stands for {category!r}", f"use one of: {known}")]
+    return _check_actions(rule)
+
+
+def labels_of(rule: Rule) -> Mapping[str, str]:
+    """The labels of a local model, as the rule says, or as they are known."""
+    preset = PRESETS.get(rule.model or "")
+    return rule.labels or (preset.labels if preset else {})
+
+
+def _check_actions(rule: Rule) -> list[Complaint]:
+    """A score has no span that could be redacted."""
+    key, named = ("thresholds", list(rule.thresholds)) if rule.thresholds else ("action", [rule.action])
+    return [
+        Complaint(
+            key, f"a score of the whole text cannot {action}: there is no span to act on", "use flag, escalate or block"
+        )
+        for action in named
+        if action not in SCORE_ACTIONS
+    ]
+
+
 KINDS: dict[str, KindSpec] = {
+    "classifier": KindSpec(frozenset({"thresholds", "only_if"}), check=_check_classifier),
+    "transformer": KindSpec(
+        frozenset({"model", "labels", "device", "remote_code", "thresholds", "only_if"}),
+        frozenset({"model"}),
+        _check_transformer,
+    ),
+    "guard_llm": KindSpec(
+        frozenset({"family", "base_url", "model", "api_key", "thresholds", "only_if"}),
+        frozenset({"family", "base_url", "model"}),
+        _check_guard_llm,
+    ),
     "pattern": KindSpec(frozenset({"pattern", "ignore_case"}), frozenset({"pattern"}), _check_pattern),
     "denylist": KindSpec(frozenset({"terms", "terms_file"})),
     "pii": KindSpec(frozenset({"entities", "region"}), check=_check_entities(tuple(pii.ENTITIES))),

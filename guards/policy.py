@@ -24,6 +24,9 @@ ActionName = Literal["allow", "flag", "redact", "revise", "escalate", "block"]
 DEFAULT_ACTION: dict[str, ActionName] = {"pii": "redact", "secrets": "redact", "unicode": "flag"}
 """By kind, where `block` would be too much."""
 
+DEFAULT_TIMEOUT = {"guard_llm": "10s"}
+"""By kind, where two seconds are too few."""
+
 REFUSAL = "I'm sorry, but I cannot assist with that request."
 SLACK = 200
 
@@ -114,6 +117,14 @@ class Escalation(Section):
     on_deadline: Literal["block", "allow"] = Field(default="block", examples=["block"])
 
 
+class OnlyIf(Section):
+    """A guard runs only where another one's score is uncertain: the costly one on the cheap one's grey band."""
+
+    guard: str = Field(examples=["harm"])
+    between: tuple[Ratio, Ratio] = Field(examples=["[0.3, 0.8]"])
+    """Both ends belong to the band."""
+
+
 class Rule(Section):
     """One guard of a policy. The keys below `category` belong to some kinds only."""
 
@@ -135,6 +146,17 @@ class Rule(Section):
     region: str | None = Field(default=None, examples=["US"])
     max_chars: Count | None = Field(default=None, examples=["20000"])
     min_run: Count | None = Field(default=None, examples=["40"])
+    family: str | None = Field(default=None, examples=["llama_guard"])
+    """How a guard LLM is asked, and how its answer is read."""
+    base_url: BaseUrl | None = Field(default=None, examples=["http://127.0.0.1:8001/v1"])
+    model: Text | None = Field(default=None, examples=["meta-llama/Llama-Guard-3-8B"])
+    api_key: SecretStr | None = Field(default=None, examples=["${GUARD_API_KEY}"])
+    labels: dict[str, str] | None = Field(default=None, examples=["{LABEL_1: jailbreak}"])
+    """A local model's labels -> categories."""
+    device: Text = Field(default="cpu", examples=["cuda:0"])
+    remote_code: Flag = Field(default=False, examples=["true"])
+    """Run the Python that comes with a model."""
+    only_if: OnlyIf | None = Field(default=None, examples=["{guard: harm, between: [0.3, 0.8]}"])
 
     @model_validator(mode="before")
     @classmethod
@@ -143,6 +165,8 @@ class Rule(Section):
             return data
         filled = dict(data)
         kind, file, own = filled.get("kind"), filled.get("terms_file"), filled.get("terms", ())
+        if "timeout" not in filled and isinstance(kind, str) and kind in DEFAULT_TIMEOUT:
+            filled["timeout"] = DEFAULT_TIMEOUT[kind]
         if "action" not in filled and isinstance(kind, str) and kind in DEFAULT_ACTION:
             filled["action"] = DEFAULT_ACTION[kind]
         if isinstance(info.context, Reading) and isinstance(file, str) and isinstance(own, list | tuple):

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 Stage = Literal["input", "output"]
+STAGES: tuple[Stage, ...] = ("input", "output")
 Mode = Literal["enforce", "monitor"]
 
 

@@ -25,11 +25,12 @@ from gateway.api.asgi import (
     read_body,
     send_bytes,
 )
-from gateway.errors import MethodNotAllowed, WardgateError
+from gateway.errors import FlagNotDurable, MethodNotAllowed, WardgateError
 from gateway.exchange import Exchange
 from gateway.metrics import Metrics
-from gateway.pipeline import Keeper, Run
+from gateway.pipeline import Run
 from gateway.plan import OPEN, Plan
+from gateway.record import Keeper, Record
 
 LOG = logging.getLogger("wardgate")
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
@@ -63,7 +64,7 @@ class ChatSurface:
             status = str(run.status)
         except ClientGone:
             if run is not None:
-                await run.client_gone()
+                await run.record.client_gone()
         except WardgateError as error:
             status = str(error.status)
             await self._fail(send, id, run, error)
@@ -79,7 +80,7 @@ class ChatSurface:
         model = run.exchange.model if run else "unknown"
         verdicts = run.exchange.verdicts if run else []
         self.metrics.answered(model, ROUTE, status, seconds, verdicts)
-        if run is not None and run.parts:
+        if run is not None and run.record.parts:
             self.metrics.flags.inc()
 
     async def _open(self, scope: Scope, receive: Receive, send: Send, id: str, began: float) -> Run:
@@ -93,21 +94,24 @@ class ChatSurface:
         served = plan.serve(request.get("model"), tenant)
         who = tenant.name if tenant else OPEN
         exchange = Exchange(id, who, str(request["model"]), served.guarded.label, ROUTE, request)
-        return Run(exchange, served, self.keeper, self.metrics, send, limits.max_frame, began=began)
+        policy = served.guarded.policy
+        record = Record(exchange, self.keeper, self.metrics, policy.on_log_failure, began)
+        return Run(exchange, served, record, self.metrics, send, limits.max_frame, began=began)
 
     async def _serve(self, run: Run, receive: Receive, send: Send) -> None:
         try:
             with ClientWatch(receive):
                 await run.serve()
         except WardgateError as error:
+            told = await kept(run, error)
             if run.started:
-                await run.end_broken(error)
+                await run.end_broken(told)
             else:
-                await self._answer_error(send, run, error)
+                await self._answer_error(send, run, told)
 
     async def _answer_error(self, send: Send, run: Run, error: WardgateError) -> None:
         """An error of an exchange: its headers and findings go with it."""
-        run.outcome, run.status = error.code, error.status
+        run.record.outcome, run.status = error.code, error.status
         body = error.body()
         if run.exchange.verdicts:
             body = {**body, "wardgate": run.wardgate()}
@@ -122,6 +126,17 @@ class ChatSurface:
         if error.status in (408, 413):
             pairs.append(("connection", "close"))
         await send_bytes(send, error.status, [JSON_HEADER, *encode_headers(pairs)], orjson.dumps(error.body()))
+
+
+async def kept(run: Run, error: WardgateError) -> WardgateError:
+    """Whatever ends an exchange, what was flagged in it stays; the error to tell."""
+    run.record.outcome = error.code
+    try:
+        if not isinstance(error, FlagNotDurable):
+            await run.record.keep({}, end=True)
+    except FlagNotDurable as worse:
+        return worse
+    return error
 
 
 def place_of(defect: Exception) -> str:

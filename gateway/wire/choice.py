@@ -254,6 +254,10 @@ class ChoiceFilter:
             if not name.endswith(".arguments"):
                 self.judge.watch_text("".join(pieces), self._path(name), self.index)
 
+    def written(self) -> dict[str, str]:
+        """Carrier -> all that the model wrote in it."""
+        return {name: "".join(pieces) for name, pieces in self.raw.items()}
+
     def untold(self) -> dict[str, str]:
         """Field -> what the model wrote there since the last call."""
         out: dict[str, str] = {}

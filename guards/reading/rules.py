@@ -148,7 +148,9 @@ def check_rules(data: dict[str, Data], kinds: Mapping[str, KindSpec], reading: R
         guards = list(members(policy, (*place, "guards")))
         once(guards, "guard of this policy", report)
         rules = [(at, RuleCheck(at, raw, policy, kinds, reading, report).run()) for at, raw in guards]
-        _check_repeats([(at, rule) for at, rule in rules if rule is not None], report)
+        known = [(at, rule) for at, rule in rules if rule is not None]
+        _check_repeats(known, report)
+        _check_bands(known, kinds, report)
 
 
 def _check_prompt(place: Place, policy: dict[str, Data], report: Report) -> None:
@@ -158,6 +160,27 @@ def _check_prompt(place: Place, policy: dict[str, Data], report: Report) -> None
         if isinstance(text, str) and not text.strip():
             message = f"{shown((*place, 'system_prompt', 'text'))} is blank, so there is nothing to prepend"
             report.add((*place, "system_prompt", "text"), message, "write the prompt, or remove `system_prompt`")
+
+
+def _check_bands(rules: list[tuple[Place, Rule]], kinds: Mapping[str, KindSpec], report: Report) -> None:
+    """What `only_if` leans on must be there, have a score of its own, and look at the same stages."""
+    named = {rule.name: rule for _, rule in rules}
+    for place, rule in rules:
+        if rule.only_if is None:
+            continue
+        at, first = (*place, "only_if"), named.get(rule.only_if.guard)
+        if rule.only_if.between[0] > rule.only_if.between[1]:
+            report.add(at, "`between` must rise", "write the lower probability first")
+        if first is None or first is rule:
+            report.add(
+                at, "`only_if` names no other guard of this policy", "name one that scores, such as a `classifier`"
+            )
+        elif "thresholds" not in kinds[first.kind].keys or first.only_if is not None:
+            message = "the guard that `only_if` names has no score of its own to go by"
+            report.add(at, message, "name a guard that scores every text")
+        elif not set(rule.stages) <= set(first.stages):
+            message = "the guard that `only_if` names does not run at all stages of this one"
+            report.add(at, message, f"write `stages: [{', '.join(first.stages)}]`, or add the stage there")
 
 
 def _check_repeats(rules: list[tuple[Place, Rule]], report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.flags_view import parse_since
+from tests.gateway.harness import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,3 +63,18 @@ def test_since_takes_ages_and_times(text: str, seconds: float) -> None:
 def test_since_explains_itself() -> None:
     with pytest.raises(ValueError, match="write an age"):
         parse_since("yesterday", 0)
+
+
+def test_a_model_that_cannot_be_loaded_is_told_in_one_line(tmp_path: Path) -> None:
+    guard = "{name: g, kind: transformer, model: ./none, labels: {BAD: injection}, category: injection}"
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "version: 1\nupstreams: [{name: s, kind: simulated}]\nmodels: [{name: m, upstream: s, policy: p}]\n"
+        f"policies: [{{name: p, guards: [{guard}]}}]\n"
+    )
+    command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config), "--port", str(free_port())]
+    environ = {**os.environ, "WARDGATE_DATA": str(tmp_path / "data")}
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False, timeout=60)
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+    assert "wardgate[hf]" in done.stderr or "./none" in done.stderr

@@ -59,3 +59,25 @@ def test_an_unknown_policy_is_answered_with_those_there_are(tmp_path: Path) -> N
     done = scan(tmp_path, [], "--policy", "nope")
     assert done.returncode == 1
     assert "the config has p" in done.stderr
+
+
+PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+
+
+def peak_memory(tmp_path: Path, rows: int) -> int:
+    """Bytes that a scan of so many rows needs at most."""
+    config, data = tmp_path / "c.yaml", tmp_path / "rows.jsonl"
+    config.write_text(CONFIG)
+    with data.open("w") as file:
+        for number in range(rows):
+            file.write(json.dumps({"id": number, "text": "a grey fox " * 100, "role": "prompt"}) + "\n")
+    inner = [sys.executable, "-m", "gateway.cli", "scan", "--config", str(config)]
+    program = f"import subprocess, sys; subprocess.run({inner!r}, stdin=open({str(data)!r}), stdout=subprocess.DEVNULL)"
+    done = subprocess.run([sys.executable, "-c", f"{program}; {PEAK}"], capture_output=True, text=True, check=True)
+    return int(done.stdout) * 1024
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    few, many = peak_memory(tmp_path, 300), peak_memory(tmp_path, 30_000)
+    assert tmp_path.joinpath("rows.jsonl").stat().st_size > 30_000_000
+    assert many - few < 16_000_000

@@ -24,7 +24,7 @@ KINDS = {
     "unicode": KindSpec(frozenset({"entities"})),
     "length": KindSpec(frozenset({"max_chars"}), frozenset({"max_chars"})),
     "prompt_leak": KindSpec(frozenset({"min_run"})),
-    "scorer": KindSpec(frozenset({"thresholds"}), frozenset({"thresholds"})),
+    "scorer": KindSpec(frozenset({"thresholds", "only_if"}), frozenset({"thresholds"})),
 }
 
 HASH = "sha256:" + "a" * 64

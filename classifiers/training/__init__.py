@@ -1,0 +1,1 @@
+"""How the shipped model is made: rows, augmentation, training, calibration, export, card. Needs the `train` extra."""

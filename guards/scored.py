@@ -1,0 +1,185 @@
+"""Guards that score: what classifiers say of whole texts, against each rule's thresholds.
+
+All rules of one classifier share its one pass over a text. Every reading of the text is scored, and the highest
+probability counts. A classifier that fails or is late is a verdict with `error`: its rule's `on_error` holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+
+from classifiers.classifier import Classifier, ClassifierError, Role, Sample, Scores
+from guards.kinds.classifier import Thresholds
+from guards.lane import Duty
+from guards.text.decode import readings
+from guards.text.fold import Folder
+from guards.verdict import Action, Stage, Verdict
+
+PAGE = 20_000
+"""Characters for which a rule's `timeout` is meant; a longer text has more time."""
+CONTEXT = 2000
+"""Characters of a prompt that go with its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text to judge, and where it stands."""
+
+    text: str
+    field: str
+    role: Role
+    prompt: str = ""
+    choice: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A rule that scores."""
+
+    duty: Duty
+    thresholds: Thresholds
+    classifier: Classifier
+    only_if: tuple[str, float, float] | None = None
+    """(guard, low, high): runs only where that guard's score lies between."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredLane:
+    """The scoring rules of one policy and stage."""
+
+    rules: tuple[Scored, ...]
+    stage: Stage
+    folder: Folder
+
+    @property
+    def idle(self) -> bool:
+        return not self.rules
+
+    @property
+    def acts(self) -> bool:
+        """Some rule does more than look on."""
+        return any(rule.duty.mode == "enforce" for rule in self.rules)
+
+    async def check(self, texts: Sequence[Text], *, patient: bool = False) -> list[Verdict]:
+        """A verdict of every rule on every text that it can judge, the harmless ones included: `score` says which.
+
+        `patient`: without limits of time, for work in batch.
+        """
+        return await Round(self, texts, patient).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One judgement of some texts by all rules of a lane."""
+
+    lane: ScoredLane
+    texts: Sequence[Text]
+    patient: bool
+    known: dict[tuple[str, int], float] = field(default_factory=dict)
+    """(guard, index of the text) -> score, for the rules that wait for it."""
+
+    async def run(self) -> list[Verdict]:
+        verdicts: list[Verdict] = []
+        for _, wave in groupby(sorted(self.lane.rules, key=depth), key=depth):
+            teams: dict[int, list[Scored]] = {}
+            for rule in wave:
+                teams.setdefault(id(rule.classifier), []).append(rule)
+            for found in await asyncio.gather(*map(self._ask, teams.values())):
+                verdicts += found
+        return verdicts
+
+    async def _ask(self, rules: Sequence[Scored]) -> list[Verdict]:
+        """What the rules of one classifier say."""
+        wanted = [i for i in range(len(self.texts)) if any(self._applies(rule, i) for rule in rules)]
+        if not wanted:
+            return []
+        began = time.perf_counter()
+        groups = [self._samples(self.texts[i]) for i in wanted]
+        limit = None if self.patient else allowed(rules, [self.texts[i] for i in wanted])
+        try:
+            async with asyncio.timeout(limit):
+                scores = iter(await rules[0].classifier.classify([s for group in groups for s in group]))
+        except TimeoutError:
+            return self._failed(rules, wanted, "timeout")
+        except ClassifierError as error:
+            return self._failed(rules, wanted, error.reason)
+        best = {i: highest(list(islice(scores, len(group)))) for i, group in zip(wanted, groups, strict=True)}
+        return self._verdicts(rules, best, time.perf_counter() - began)
+
+    def _applies(self, rule: Scored, index: int) -> bool:
+        if rule.only_if is None:
+            return True
+        guard, low, high = rule.only_if
+        score = self.known.get((guard, index))
+        return score is not None and low <= score <= high
+
+    def _samples(self, text: Text) -> list[Sample]:
+        prompt = text.prompt[:CONTEXT]
+        first = Sample(text.text, text.role, prompt)
+        return [first, *(Sample(r, text.role, prompt) for r in readings(text.text, self.lane.folder))]
+
+    def _verdicts(self, rules: Sequence[Scored], best: Mapping[int, Scores], took: float) -> list[Verdict]:
+        found: list[Verdict] = []
+        for i, scores in best.items():
+            for rule in rules:
+                if rule.duty.category in scores and self._applies(rule, i):
+                    score = round(scores[rule.duty.category], 6)
+                    self.known[rule.duty.name, i] = score
+                    found.append(self._verdict(rule, self.texts[i], score, took))
+        return found
+
+    def _verdict(self, rule: Scored, text: Text, score: float, took: float) -> Verdict:
+        would, threshold = rule.thresholds.judge(score)
+        duty = rule.duty
+        return Verdict(
+            guard=duty.name,
+            stage=self.lane.stage,
+            field=text.field,
+            category=duty.category,
+            action=would if duty.mode == "enforce" else Action.ALLOW,
+            would=would,
+            score=score,
+            threshold=threshold,
+            choice=text.choice,
+            version=f"{duty.version}/{rule.classifier.version}",
+            took=took,
+        )
+
+    def _failed(self, rules: Sequence[Scored], wanted: Sequence[int], error: str) -> list[Verdict]:
+        """A failure is a verdict, and never a score that another rule could take for a safe one."""
+        return [
+            Verdict(
+                guard=rule.duty.name,
+                stage=self.lane.stage,
+                field=self.texts[i].field,
+                category=rule.duty.category,
+                action=Action.BLOCK if rule.duty.blocks_on_error else Action.ALLOW,
+                would=rule.duty.on_error,
+                score=0.0,
+                choice=self.texts[i].choice,
+                version=rule.duty.version,
+                error=error,
+            )
+            for rule in rules
+            for i in wanted
+        ]
+
+
+def allowed(rules: Sequence[Scored], texts: Sequence[Text]) -> float:
+    """Seconds that the texts may take: the longest time of any rule, and as much again for each `PAGE` characters."""
+    size = sum(len(t.text) for t in texts)
+    return max(rule.duty.timeout for rule in rules) * (1 + size // PAGE)
+
+
+def highest(scores: Sequence[Scores]) -> dict[str, float]:
+    """The highest probability of each category over all readings."""
+    return {name: max(s[name] for s in scores if name in s) for name in {n for s in scores for n in s}}
+
+
+def depth(rule: Scored) -> int:
+    """Rules that wait for another's score come second."""
+    return int(rule.only_if is not None)
