@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from tokenizers import Tokenizer
 
@@ -30,6 +31,7 @@ from classifiers.training.export import add_tokenizer, sha256, to_int8, to_onnx
 from classifiers.training.fit import Mode, Recipe, logits_of, train
 from classifiers.training.metrics import Floats, auroc
 from classifiers.training.network import base_folder, fresh
+from classifiers.training.plot import reliability
 from classifiers.training.rows import Row, read_all
 
 NAME, VERSION = "wardgate-guard", "1"
@@ -173,8 +175,6 @@ def long_documents(model: Model, held: Sequence[Row], layout: Layout) -> list[Fl
 
 def compare_fp32(folder: Path, held: Sequence[Row], layout: Layout, int8: Floats) -> dict[str, float]:
     """AUROC lost by int8, category by category."""
-    import onnxruntime  # noqa: PLC0415
-
     session = onnxruntime.InferenceSession(str(folder / "fp32.onnx"), providers=["CPUExecutionProvider"])
     shipped = Model.load(folder, threads=2)
     whole = run(Model(shipped.facts, shipped.layout, session), held, layout)
@@ -218,14 +218,8 @@ def figures_of(trained: Trained, facts: dict[str, Any], chances: Floats, lost: d
         "bytes": (folder / "model.onnx").stat().st_size,
     }
     (folder / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
-    draw(folder / "reliability.png", held, chances)
+    reliability(folder / "reliability.png", held, chances)
     return figures
-
-
-def draw(path: Path, held: Sequence[Row], chances: Floats) -> None:
-    from classifiers.training.plot import reliability  # noqa: PLC0415
-
-    reliability(path, held, chances)
 
 
 def rounded(found: Any) -> dict[str, float]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 
 from classifiers.labels import MAIN
 from classifiers.training.evaluate import column
@@ -18,10 +18,8 @@ BINS = 10
 
 def reliability(path: Path, rows: Sequence[Row], chances: Floats) -> None:
     """One panel a category, as a PNG."""
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
-
-    figure, panels = plt.subplots(1, len(MAIN), figsize=(3 * len(MAIN), 3.2), sharey=True)
+    figure = Figure(figsize=(3 * len(MAIN), 3.2))
+    panels = figure.subplots(1, len(MAIN), sharey=True)
     for panel, label in zip(panels, MAIN, strict=True):
         scores, truth = column(rows, chances, label)
         edges = np.linspace(0, 1, BINS + 1)
@@ -41,4 +39,3 @@ def reliability(path: Path, rows: Sequence[Row], chances: Floats) -> None:
     panels[0].set_ylabel("share that was true")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-    plt.close(figure)
