@@ -19,6 +19,7 @@ from guards.text.decode import readings
 from guards.text.fold import Folder
 from guards.verdict import Action, Stage, Verdict
 
+PAGES = 15
 PAGE = 20_000
 """Characters for which a rule's `timeout` is meant; a longer text has more time."""
 CONTEXT = 2000
@@ -170,9 +171,12 @@ class Round:
 
 
 def allowed(rules: Sequence[Scored], texts: Sequence[Text]) -> float:
-    """Seconds that the texts may take: the longest time of any rule, and as much again for each `PAGE` characters."""
+    """Seconds that the texts may take: the longest time of any rule, and as much again for each `PAGE` characters.
+
+    At most `PAGES` times as long, or one request of a few megabytes would keep a core busy for an hour.
+    """
     size = sum(len(t.text) for t in texts)
-    return max(rule.duty.timeout for rule in rules) * (1 + size // PAGE)
+    return max(rule.duty.timeout for rule in rules) * min(1 + size // PAGE, PAGES)
 
 
 def highest(scores: Sequence[Scores]) -> dict[str, float]:

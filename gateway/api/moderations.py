@@ -11,14 +11,16 @@ from fastapi import APIRouter, Request, Response
 
 from classifiers.classifier import ClassifierError, Sample, Scores
 from classifiers.embedded import Embedded
-from gateway.api.asgi import parse_object
+from gateway.api.asgi import parse_object, read_body
 from gateway.classifying import Classifying
 from gateway.config import Config
-from gateway.errors import BodyTooLarge, ClassifierUnavailable, InvalidRequest
+from gateway.errors import ClassifierUnavailable, InvalidRequest
 from gateway.metrics import Metrics
 
 MAX_INPUTS = 256
 """Texts in one request."""
+MAX_CHARS = 300_000
+"""Characters of all of them: about ten seconds of the classifier."""
 
 
 def both(*names: str) -> Callable[[Scores], float]:
@@ -58,10 +60,11 @@ def moderation_routes(config: Config, classifying: Classifying, metrics: Metrics
     async def moderations(request: Request) -> Response:
         plan = config.plan
         plan.tenant(request.headers.get("authorization"))
-        body = await request.body()
-        if len(body) > plan.document.server.max_body:
-            raise BodyTooLarge(f"The body is larger than the limit of {plan.document.server.max_body} bytes.")
+        limits = plan.document.server
+        body = await read_body(request.scope, request.receive, limits.max_body, limits.body_timeout)
         texts = inputs(parse_object(body).get("input"))
+        if sum(map(len, texts)) > MAX_CHARS:
+            raise InvalidRequest(f"`input` may hold {MAX_CHARS:,} characters at most.", param="input")
         embedded = await classifying.shipped()
         try:
             scores = await embedded.classify([Sample(t) for t in texts])

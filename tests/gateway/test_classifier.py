@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,8 +176,18 @@ async def test_moderations_answer_the_sdk(tmp_path: Path, redis_url: str) -> Non
         assert not one.flagged
 
 
-@pytest.mark.parametrize("given", [None, [], 7, [{"type": "image_url", "image_url": {"url": "x"}}], ["a"] * 257])
+@pytest.mark.parametrize(
+    "given", [None, [], 7, [{"type": "image_url", "image_url": {"url": "x"}}], ["a"] * 257, "a" * 300_001]
+)
 async def test_moderations_refuse_what_they_cannot_judge(tmp_path: Path, redis_url: str, given: object) -> None:
     async with serving(tmp_path, redis_url) as both, httpx.AsyncClient() as client:
         answered = await client.post(f"{both.url}/v1/moderations", json={"input": given})
         assert (answered.status_code, answered.json()["error"]["code"]) == (400, "invalid_request")
+
+
+async def test_moderations_do_not_read_a_body_over_the_limit(tmp_path: Path, redis_url: str) -> None:
+    async with fake_vllm() as vllm:
+        config = json.dumps({**json.loads(document(vllm.url)), "server": {"max_body": "64kB"}})
+        async with gateway(config, tmp_path, redis_url) as url, httpx.AsyncClient() as client:
+            answered = await client.post(f"{url}/v1/moderations", json={"input": "a" * 100_000})
+    assert (answered.status_code, answered.json()["error"]["code"]) == (413, "body_too_large")

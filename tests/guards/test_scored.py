@@ -146,3 +146,9 @@ async def test_a_failed_first_guard_does_not_send_the_second_one_home_as_safe() 
     cascade = Scored(second.duty, second.thresholds, second.classifier, ("small", 0.0, 0.8))
     found = await ScoredLane((first, cascade), "input", Folder.new()).check([text("knife")])
     assert [(v.guard, v.action, v.error) for v in found] == [("small", Action.BLOCK, "unavailable")]
+
+
+async def test_the_time_of_a_huge_text_is_bounded() -> None:
+    slow = lane(Words(WORDS, delay=1.0), rule("harm", thresholds={"block": 0.9}, timeout="20ms"))
+    (late,) = await slow.check([text("tea " * 500_000)])
+    assert late.error == "timeout"
