@@ -7,7 +7,7 @@ import gc
 import logging
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -19,11 +19,11 @@ from redis.exceptions import RedisError
 
 from classifiers.model import ModelError
 from gateway.api.asgi import Message, Receive, Scope, Send
-from gateway.api.chat import ROUTE, ChatSurface
 from gateway.api.errors import install
 from gateway.api.health import health_routes
 from gateway.api.models import model_routes
 from gateway.api.moderations import moderation_routes
+from gateway.api.surface import Surface
 from gateway.classifying import Classifying
 from gateway.config import Config
 from gateway.live.embedded import EmbeddedRedis, EmbeddedRedisError
@@ -33,9 +33,12 @@ from gateway.live.spool import Spool
 from gateway.logs import configure
 from gateway.metrics import Metrics
 from gateway.settings import Settings
+from gateway.wire.chat import ChatWire
+from gateway.wire.surface import Wire
 from guards.document import DocumentError
 
 LOG = logging.getLogger("wardgate")
+WIRES: Sequence[Wire] = (ChatWire(),)
 TICK = 0.5
 """Seconds. All of the gateway's own clocks tick alike, so that an idle process wakes seldom."""
 
@@ -45,14 +48,16 @@ class Gateway:
     """The ASGI application: the hot path goes straight to its surface, the rest through FastAPI."""
 
     web: FastAPI
-    chat: ChatSurface
+    surfaces: Mapping[str, Surface]
+    """Route -> what serves it."""
     flags: FlagLog
     ready: asyncio.Event
     """Set once requests are served."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == ROUTE:
-            await self.chat(scope, receive, send)
+        surface = self.surfaces.get(scope["path"]) if scope["type"] == "http" else None
+        if surface is not None:
+            await surface(scope, receive, send)
         else:
             await self.web(scope, receive, plainly(send) if scope["type"] == "lifespan" else send)
 
@@ -94,7 +99,8 @@ def create_app(settings: Settings) -> Gateway:
     web.include_router(health_routes(config, recorder, metrics))
     web.include_router(model_routes(config))
     web.include_router(moderation_routes(config, classifying, metrics))
-    return Gateway(web, ChatSurface(config, recorder, metrics), flags, life.ready)
+    surfaces = {wire.route: Surface(wire, config, recorder, metrics) for wire in WIRES}
+    return Gateway(web, surfaces, flags, life.ready)
 
 
 @dataclass(slots=True)

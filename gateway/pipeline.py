@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,16 +28,15 @@ from gateway.plan import Guarded, Served
 from gateway.record import Record
 from gateway.scoring import WITHHELD, answer_texts, notable, prompt_texts, withheld
 from gateway.upstream.protocol import Answer
-from gateway.wire import chat
 from gateway.wire.arguments import Arguments
-from gateway.wire.chat import ChatAnswer, parse_chunk
+from gateway.wire.chat import parse_chunk
 from gateway.wire.choice import Judge
-from gateway.wire.prompt import UNDOES_PROMPT, TextSlot, check_shape, texts, with_system_prompt
-from gateway.wire.sse import DONE, frame
+from gateway.wire.prompt import TextSlot
+from gateway.wire.surface import AnswerFilter, Ask, Wire
 from gateway.writer import StreamWriter
 from guards.scored import ScoredLane, Text
 from guards.stream import TextFilter
-from guards.verdict import RANK, Action, Verdict
+from guards.verdict import RANK, Action, Stage, Verdict, strongest
 
 MAX_ANSWER = 64 << 20
 LARGE_TEXT = 100_000
@@ -50,6 +49,7 @@ HEADERS: dict[str, str] = {}
 class Run:
     """One exchange on its way. `serve` is the whole of it."""
 
+    wire: Wire
     exchange: Exchange
     served: Served
     record: Record
@@ -69,14 +69,14 @@ class Run:
 
     async def serve(self) -> None:
         request = self.exchange.request
-        check_shape(request)
+        self.wire.check(request)
         await self._judge_prompt(request)
         if RANK[self.exchange.action] >= WITHHELD:
             await self.record.keep({}, end=True)
             await self._refuse_prompt(bool(request.get("stream")))
             return
         body = self._upstream_body(request)
-        with await self.served.server.open("/chat/completions", body, HEADERS) as answer:
+        with await self.served.server.open(self.wire.upstream, body, HEADERS) as answer:
             if answer.status != 200:
                 await self._upstream_error(answer)
             elif request.get("stream"):
@@ -88,7 +88,7 @@ class Run:
 
     async def _judge_prompt(self, request: dict[str, Any]) -> None:
         lanes = self.guarded.input
-        slots = list(texts(request)) if not (lanes.exact_idle and lanes.scored.idle) else []
+        slots = list(self.wire.slots(request)) if not (lanes.exact_idle and lanes.scored.idle) else []
         asked = prompt_texts(slots)
         if not lanes.exact_idle:
             await self._judge_exactly(request, slots)
@@ -99,15 +99,17 @@ class Run:
         """What the scoring guards found."""
         began = self.clock()
         found = notable(await lane.check(asked))
-        seconds = self.clock() - began
-        self.exchange.guard_seconds += seconds
-        self.metrics.judged(lane.stage, seconds)
+        self.spent(lane.stage, self.clock() - began)
         self.exchange.verdicts += found
         return found
 
-    async def score_answer(self, filter_: ChatAnswer) -> list[int]:
-        """Score a whole answer; the choices that may not leave."""
-        return withheld(await self._score(self.guarded.output.scored, answer_texts(filter_, self.exchange.request)))
+    async def score_answer(self, filter_: AnswerFilter, lane: ScoredLane) -> list[Verdict]:
+        """Score a whole answer."""
+        return await self._score(lane, answer_texts(filter_, self.question))
+
+    @property
+    def question(self) -> str:
+        return self.wire.question(self.exchange.request)
 
     async def _judge_exactly(self, request: dict[str, Any], slots: list[TextSlot]) -> None:
         lanes, began = self.guarded.input, self.clock()
@@ -136,38 +138,25 @@ class Run:
 
     def _upstream_body(self, request: dict[str, Any]) -> bytes:
         """The request as the model server gets it: the client's own, with the model's name and the owner's prompt."""
-        out = {**request, "model": self.served.upstream_model}
-        prompt = self.guarded.policy.system_prompt
-        if prompt is not None:
-            out["messages"] = with_system_prompt(request["messages"], prompt)
-            for name in UNDOES_PROMPT:
-                out.pop(name, None)
-        if not self.guarded.output.enforced.idle and out.get("return_tokens_as_token_ids"):
-            out["return_tokens_as_token_ids"] = False  # ids are text that no guard can read
+        prompt, guarded = self.guarded.policy.system_prompt, not self.guarded.output.enforced.idle
+        out = {**self.wire.for_upstream(request, prompt, guarded=guarded), "model": self.served.upstream_model}
         try:
             return orjson.dumps(out)
         except orjson.JSONEncodeError:
             raise InvalidRequest("The request is nested too deeply; 250 levels are the most.") from None
 
     async def _refuse_prompt(self, stream: bool) -> None:
-        policy, exchange = self.guarded.policy, self.exchange
-        if policy.on_block == "error":
+        if self.guarded.policy.on_block == "error":
             raise self.filtered("The prompt was blocked by the content policy.", "prompt")
-        wanted = exchange.request.get("n")
-        count = wanted if isinstance(wanted, int) and 1 <= wanted <= 128 else 1
-        id = f"chatcmpl-{exchange.id}"
         if not stream:
-            body = chat.refused_body(id, exchange.model, policy.refusal, count, self.wardgate())
-            await self._send_whole(200, body)
+            await self._send_whole(200, self.wire.refused(self._ask(self.wardgate)))
             return
-        head = self._head(id)
-        frames = chat.refused_frames(head, policy.refusal, list(range(count)), role=True, wardgate=self.wardgate())
-        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0} if self.wants_usage() else None
         await self._start_stream()
-        await self.send_last(frames + chat.ending(head, usage))
+        await self.send_last(self.wire.refused_stream(self._ask(self.wardgate)))
 
-    def _head(self, id: str) -> dict[str, Any]:
-        return {"id": id, "object": "chat.completion.chunk", "created": int(time.time()), "model": self.exchange.model}
+    def _ask(self, findings: Callable[[], dict[str, Any]]) -> Ask:
+        policy, x = self.guarded.policy, self.exchange
+        return Ask(x.request, x.id, x.model, policy.refusal, findings, policy.system_prompt is not None)
 
     def filtered(self, message: str, param: str) -> ContentFiltered:
         acted = [v for v in self.exchange.verdicts if RANK[v.action] >= WITHHELD]
@@ -176,50 +165,42 @@ class Run:
 
     # -- the answer
 
-    def _answer_filter(self, key: str) -> ChatAnswer:
-        lanes, request = self.guarded.output, self.exchange.request
+    def _answer_filter(self) -> AnswerFilter:
+        lanes = self.guarded.output
         judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "output")
-        wanted = request.get("n")
-        return ChatAnswer(
-            judge,
-            key,
-            wanted if isinstance(wanted, int) else 1,
-            self.guarded.policy.system_prompt is not None,
-            self.guarded.policy.refusal,
-            guarded=not (lanes.exact_idle and lanes.scored.idle and not self.record.flagged),
-        )
+        guarded = not (lanes.exact_idle and lanes.scored.idle and not self.record.flagged)
+        return self.wire.answer(self._ask(lambda: self.wardgate(judge.verdicts)), judge, guarded=guarded)
 
     async def _whole(self, answer: Answer) -> None:
         if answer.content_type != "application/json":
             raise UpstreamBroken("The upstream's answer is not JSON; check the upstream's base_urls.")
         raw = await answer.read(MAX_ANSWER)
         answer.release()
-        chunk = parse_chunk(raw)
-        filter_ = self._answer_filter("message")
+        body = parse_chunk(raw)
+        filter_ = self._answer_filter()
         began = self.clock()
-        changed, blocked = filter_.feed(chunk)
-        self.watch(filter_)
+        changed, blocked = filter_.whole(body)
+        filter_.watch()
         self.took(filter_.judge, began)
-        self.exchange.verdicts += filter_.judge.verdicts
+        self.settle(filter_.judge)
         if not self.guarded.output.scored.idle:
-            blocked += [i for i in await self.score_answer(filter_) if i not in blocked]
-        await self.record.keep(filter_.texts(), end=True)
+            found = withheld(await self.score_answer(filter_, self.guarded.output.scored))
+            blocked += [i for i in found if i not in blocked]
+        await self.record.keep(filter_.untold(), end=True)
         if blocked and self.guarded.policy.on_block == "error":
             raise self.filtered("The answer was blocked by the content policy.", "completion")
-        for choice in chunk["choices"]:
-            if (index := choice.get("index", 0)) in blocked:
-                choice.clear()
-                choice.update(chat.refused_choice(index, self.guarded.policy.refusal))
-        await self._send_whole(200, render(chunk, raw, self.wardgate(), changed=changed or bool(blocked)))
+        if blocked:
+            filter_.refuse_whole(body, blocked)
+        await self._send_whole(200, render(body, raw, self.wardgate(), changed=changed or bool(blocked)))
 
     async def _stream(self, answer: Answer) -> None:
         if answer.content_type != "text/event-stream":
             raise UpstreamBroken("The upstream answered a stream request with something else than a stream.")
-        filter_ = self._answer_filter("delta")
-        stream = StreamWriter(self, filter_)
+        filter_ = self._answer_filter()
+        stream = StreamWriter.new(self, filter_)
         try:
             await stream.follow(answer, self.max_frame)
-            if stream.clean:
+            if filter_.clean:
                 answer.release()
             else:
                 answer.close()
@@ -227,16 +208,15 @@ class Run:
         except WardgateError as error:
             answer.close()
             self.record.outcome = error.code
-            self.exchange.verdicts += filter_.judge.verdicts
-            filter_.judge.verdicts.clear()
+            self.settle(filter_.judge)
             if not isinstance(error, FlagNotDurable):
-                await self.record.keep(filter_.texts(), end=True)
+                await self.record.keep(filter_.untold(), end=True)
             raise
 
     async def end_broken(self, error: WardgateError) -> None:
         """The status has left: an error frame says that the answer is not whole."""
         self.record.outcome = error.code
-        await self.send_last(frame(orjson.dumps(error.body())) + DONE)
+        await self.send_last(self.wire.broken(error))
 
     async def _upstream_error(self, answer: Answer) -> None:
         """The upstream's own status and body; what it says of the prompt is judged like an answer."""
@@ -264,29 +244,35 @@ class Run:
 
     # -- verdicts
 
-    def watch(self, filter_: ChatAnswer) -> None:
-        if not filter_.judge.watch.idle:
-            for choice in filter_.choices.values():
-                choice.watch()
+    def settle(self, judge: Judge) -> None:
+        """What the exact lane found belongs to the exchange from now on."""
+        self.exchange.verdicts += judge.verdicts
+        judge.verdicts.clear()
 
     def took(self, judge: Judge, began: float) -> None:
-        seconds = self.clock() - began
+        self.spent(judge.stage, self.clock() - began)
+
+    def spent(self, stage: Stage, seconds: float) -> None:
         self.exchange.guard_seconds += seconds
-        self.metrics.judged(judge.stage, seconds)
+        self.metrics.judged(stage, seconds)
 
-    def expose(self, verdicts: list[Verdict], filter_: ChatAnswer) -> None:
-        """What had left before a verdict that would have stopped it."""
-        for v in verdicts:
-            if RANK[v.action] >= WITHHELD and v.choice is not None:
-                chars = sum(map(len, filter_.choices[v.choice].written().values()))
-                self.exchange.exposure[v.guard] = max(chars, self.exchange.exposure.get(v.guard, 0))
-        for guard, chars in self.exchange.exposure.items():
-            self.metrics.exposed.labels(guard).inc(chars)
+    def refuse(self, filter_: AnswerFilter, choices: Sequence[int], out: list[bytes]) -> None:
+        """End blocked choices; ContentFiltered where an error can still say so."""
+        filter_.refuse(choices, out)
+        if filter_.over and not self.started and self.guarded.policy.on_block == "error":
+            self.settle(filter_.judge)
+            raise self.filtered("The answer was blocked by the content policy.", "completion")
 
-    def wardgate(self) -> dict[str, Any]:
-        """The `wardgate` object of an answer. Monitored guards do not show."""
-        shown = [v.finding() for v in self.exchange.verdicts if v.action is not Action.ALLOW or v.error]
-        action = str(self.exchange.action)
+    def expose(self, guard: str, chars: int) -> None:
+        """So many characters left before this guard's verdict on them, which would have stopped them."""
+        self.exchange.exposure[guard] = self.exchange.exposure.get(guard, 0) + chars
+        self.metrics.exposed.labels(guard).inc(chars)
+
+    def wardgate(self, fresh: Sequence[Verdict] = ()) -> dict[str, Any]:
+        """The `wardgate` object of an answer, `fresh` being found but not settled yet. Monitored guards do not show."""
+        found = [*self.exchange.verdicts, *fresh]
+        shown = [v.finding() for v in found if v.action is not Action.ALLOW or v.error]
+        action = str(strongest(found))
         return {"action": action, "policy": self.exchange.policy, "findings": shown[:SHOWN_FINDINGS]}
 
     # -- bytes
@@ -299,10 +285,6 @@ class Run:
             (b"x-wardgate-action", x.action.encode()),
             (b"x-wardgate-guard-ms", b"%.2f" % (x.guard_seconds * 1e3)),
         ]
-
-    def wants_usage(self) -> bool:
-        options = self.exchange.request.get("stream_options")
-        return isinstance(options, dict) and bool(options.get("include_usage"))
 
     async def _send_whole(self, status: int, body: bytes) -> None:
         self.started = True

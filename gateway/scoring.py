@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from gateway.wire.chat import ChatAnswer
 from gateway.wire.prompt import TextSlot
+from gateway.wire.surface import AnswerFilter
 from guards.scored import Text
 from guards.verdict import RANK, Action, Verdict
 
@@ -19,27 +18,13 @@ def prompt_texts(slots: Iterable[TextSlot]) -> list[Text]:
     return [Text(s.text, s.path, "response" if s.role == "assistant" and not s.json else "prompt") for s in slots]
 
 
-def answer_texts(answer: ChatAnswer, request: dict[str, Any]) -> list[Text]:
+def answer_texts(answer: AnswerFilter, question: str) -> list[Text]:
     """Every carrier of every choice, as the model wrote it, with what it answers."""
-    prompt = last_prompt(request)
     return [
-        Text(text, f"choices[{index}].message.{name}", "response", prompt, index)
-        for index, choice in answer.choices.items()
-        for name, text in choice.written().items()
-        if text.strip()
+        Text(text, track.field, "response", question, track.choice)
+        for track in answer.tracks()
+        if (text := track.written.text).strip()
     ]
-
-
-def last_prompt(request: dict[str, Any]) -> str:
-    """The text of the last message that the user wrote."""
-    for message in reversed(request["messages"]):
-        if message.get("role") == "user":
-            content = message.get("content")
-            if isinstance(content, str):
-                return content
-            parts = [p.get("text") for p in content or () if isinstance(p, dict)]
-            return "\n".join(p for p in parts if isinstance(p, str))
-    return ""
 
 
 def notable(verdicts: Iterable[Verdict]) -> list[Verdict]:

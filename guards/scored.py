@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 
 from classifiers.classifier import Classifier, ClassifierError, Role, Sample, Scores
@@ -64,6 +64,15 @@ class ScoredLane:
     def acts(self) -> bool:
         """Some rule does more than look on."""
         return any(rule.duty.mode == "enforce" for rule in self.rules)
+
+    def acting(self) -> ScoredLane:
+        """The rules that act, and those whose scores they wait for."""
+        acts = [r for r in self.rules if r.duty.mode == "enforce"]
+        needed = {r.duty.name for r in acts} | {r.only_if[0] for r in acts if r.only_if}
+        return replace(self, rules=tuple(r for r in self.rules if r.duty.name in needed))
+
+    def without(self, names: Collection[str]) -> ScoredLane:
+        return replace(self, rules=tuple(r for r in self.rules if r.duty.name not in names))
 
     async def check(self, texts: Sequence[Text], *, patient: bool = False) -> list[Verdict]:
         """A verdict of every rule on every text that it can judge, the harmless ones included: `score` says which.

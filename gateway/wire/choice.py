@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import UpstreamBroken
 from gateway.wire.arguments import Arguments
 from gateway.wire.logprobs import LogprobFilter
+from gateway.wire.written import Written
 from guards.guard import Failure
 from guards.lane import Duty, Lane
 from guards.stream import BLOCK_RANK, REDACT_RANK, Decision, Release, TextFilter
@@ -121,17 +122,15 @@ class ChoiceFilter:
     """Filters the deltas of one choice, or its one whole message."""
 
     index: int
-    key: str
-    """`delta` in a stream, `message` in a body: the field paths of its findings begin so."""
     judge: Judge
+    place: str = "choices[{}].message.{}"
+    """Path of a carrier in a whole answer, from index and name."""
     texts: dict[str, TextFilter] = field(default_factory=dict)
-    raw: dict[str, list[str]] = field(default_factory=dict)
-    """Carrier -> what the model wrote in it, for the flag log."""
+    raw: dict[str, Written] = field(default_factory=dict)
+    """Carrier -> what the model wrote in it, for the flag log and the guards that score."""
     calls: dict[int, Call] = field(default_factory=dict)
     legacy: Call | None = None
     logprobs: LogprobFilter | None = None
-    told: dict[str, int] = field(default_factory=dict)
-    """Carrier -> how many pieces of `raw` the flag log has."""
     blocked: bool = False
     finished: bool = False
 
@@ -139,13 +138,13 @@ class ChoiceFilter:
     def held(self) -> int:
         return sum(f.held for f in self.texts.values())
 
-    def feed(self, choice: dict[str, Any], *, final: bool) -> bool:
-        """Filter one chunk of the choice in place. Returns whether anything changed."""
+    def feed(self, choice: dict[str, Any], key: str, *, final: bool) -> bool:
+        """Filter one chunk of the choice in place: the texts below `key`. Returns whether anything changed."""
         if self.blocked or self.finished:
             raise UpstreamBroken("The upstream went on with a choice that had ended.")
-        node = choice.get(self.key)
+        node = choice.get(key)
         if node is None:
-            node = choice[self.key] = {}
+            node = choice[key] = {}
         if not isinstance(node, dict):
             raise UpstreamBroken("The upstream sent a choice of unknown shape.")
         changed = self._feed_texts(node, final)
@@ -169,9 +168,9 @@ class ChoiceFilter:
         known = self.texts.get(name)
         if known is None:
             known = self.texts[name] = self.judge.filter()
-            self.raw[name] = []
+            self.raw[name] = Written()
         if text:
-            self.raw[name].append(text)
+            self.raw[name].add(text)
         release = known.feed(text, final=final)
         if release.decisions or release.failures:
             self.judge.note(release, self._path(name), self.index)
@@ -218,7 +217,7 @@ class ChoiceFilter:
         name = self._whole(call.name, f"{where}.name") if call.name else ""
         if call.arguments is None:
             return call.entry_with(name, None)
-        self.raw.setdefault(f"{where}.arguments", []).append(call.arguments)
+        self.raw.setdefault(f"{where}.arguments", Written()).add(call.arguments)
         view = Arguments.read(call.arguments)
         release = self.judge.filter().feed(view.text, final=True)
         self.judge.note(release, self._path(f"{where}.arguments"), self.index)
@@ -250,23 +249,18 @@ class ChoiceFilter:
 
     def watch(self) -> None:
         """Show the whole texts to the monitored guards."""
-        for name, pieces in self.raw.items():
+        for name, written in self.raw.items():
             if not name.endswith(".arguments"):
-                self.judge.watch_text("".join(pieces), self._path(name), self.index)
+                self.judge.watch_text(written.text, self._path(name), self.index)
 
-    def written(self) -> dict[str, str]:
-        """Carrier -> all that the model wrote in it."""
-        return {name: "".join(pieces) for name, pieces in self.raw.items()}
+    def written(self) -> Iterator[tuple[str, Written]]:
+        """Every text so far, with the path where it stands in a whole answer."""
+        for name, written in self.raw.items():
+            yield self._path(name), written
 
     def untold(self) -> dict[str, str]:
         """Field -> what the model wrote there since the last call."""
-        out: dict[str, str] = {}
-        for name, pieces in self.raw.items():
-            known = self.told.get(name, 0)
-            if len(pieces) > known:
-                out[self._path(name)] = "".join(pieces[known:])
-                self.told[name] = len(pieces)
-        return out
+        return {self._path(name): fresh for name, written in self.raw.items() if (fresh := written.untold())}
 
     def _path(self, name: str) -> str:
-        return f"choices[{self.index}].message.{name}"
+        return self.place.format(self.index, name)

@@ -35,7 +35,7 @@ class TextSlot:
         self.holder[self.key] = text
 
 
-def check_shape(request: dict[str, Any]) -> list[dict[str, Any]]:
+def check_messages(request: dict[str, Any]) -> None:
     """The messages, or InvalidRequest. What else is wrong the upstream says in its own words."""
     messages = request.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -49,12 +49,15 @@ def check_shape(request: dict[str, Any]) -> list[dict[str, Any]]:
             raise InvalidRequest(
                 "`content` must be a string, an array of parts, or null.", param=f"messages[{i}].content"
             )
+
+
+def check_common(request: dict[str, Any]) -> None:
+    """What every surface that generates shares."""
     if not isinstance(request.get("stream"), bool | None):
         raise InvalidRequest("`stream` must be true or false.", param="stream")
     n = request.get("n")
     if n is not None and (type(n) is not int or n < 1):
         raise InvalidRequest("`n` must be a whole number, 1 or more.", param="n")
-    return messages
 
 
 def texts(request: dict[str, Any]) -> Iterator[TextSlot]:
@@ -113,3 +116,15 @@ def _joined(owner: str, messages: list[dict[str, Any]]) -> str | list[Any]:
     for content in contents:
         parts += [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     return parts
+
+
+def last_user_text(messages: list[dict[str, Any]]) -> str:
+    """The text of the last message that the user wrote."""
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            content = message.get("content")
+            if isinstance(content, str):
+                return content
+            parts = [p.get("text") for p in content or () if isinstance(p, dict)]
+            return "\n".join(p for p in parts if isinstance(p, str))
+    return ""

@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`, as a raw ASGI application."""
+"""A surface that generates, as a raw ASGI application: `POST /v1/chat/completions` and its like."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from gateway.metrics import Metrics
 from gateway.pipeline import Run
 from gateway.plan import OPEN, Plan
 from gateway.record import Keeper, Record
+from gateway.wire.surface import Wire
 
 LOG = logging.getLogger("wardgate")
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-ROUTE = "/v1/chat/completions"
 
 
 class Plans(Protocol):
@@ -45,9 +45,10 @@ class Plans(Protocol):
 
 
 @dataclass(slots=True)
-class ChatSurface:
+class Surface:
     """Parses, finds tenant, model and policy, runs the exchange, and turns errors into answers."""
 
+    wire: Wire
     plans: Plans
     keeper: Keeper
     metrics: Metrics
@@ -79,24 +80,24 @@ class ChatSurface:
     def _count(self, run: Run | None, status: str, seconds: float) -> None:
         model = run.exchange.model if run else "unknown"
         verdicts = run.exchange.verdicts if run else []
-        self.metrics.answered(model, ROUTE, status, seconds, verdicts)
+        self.metrics.answered(model, self.wire.route, status, seconds, verdicts)
         if run is not None and run.record.parts:
             self.metrics.flags.inc()
 
     async def _open(self, scope: Scope, receive: Receive, send: Send, id: str, began: float) -> Run:
         """The exchange that a request asks for."""
         if scope["method"] != "POST":
-            raise MethodNotAllowed(f"{ROUTE} takes POST.", headers={"allow": "POST"})
+            raise MethodNotAllowed(f"{self.wire.route} takes POST.", headers={"allow": "POST"})
         plan = self.plans.plan
         tenant = plan.tenant(header(scope, b"authorization"))
         limits = plan.document.server
         request = parse_object(await read_body(scope, receive, limits.max_body, limits.body_timeout))
         served = plan.serve(request.get("model"), tenant)
         who = tenant.name if tenant else OPEN
-        exchange = Exchange(id, who, str(request["model"]), served.guarded.label, ROUTE, request)
+        exchange = Exchange(id, who, str(request["model"]), served.guarded.label, self.wire.route, request)
         policy = served.guarded.policy
         record = Record(exchange, self.keeper, self.metrics, policy.on_log_failure, began)
-        return Run(exchange, served, record, self.metrics, send, limits.max_frame, began=began)
+        return Run(self.wire, exchange, served, record, self.metrics, send, limits.max_frame, began=began)
 
     async def _serve(self, run: Run, receive: Receive, send: Send) -> None:
         try:
