@@ -18,7 +18,7 @@ from classifiers.tokens import Layout, Window
 
 SHIPPED = Path(__file__).parent / "models" / "wardgate-guard-1"
 Logits = NDArray[np.float32]
-INPUTS = ("ids", "mask", "segments", "judged")
+INPUTS = ("ids", "segments", "judged")
 
 
 class ModelError(Exception):
@@ -92,7 +92,7 @@ class Model:
         return np.concatenate([self._run(window) for window in windows])
 
     def _run(self, window: Window) -> Logits:
-        values = (window.ids, [1] * len(window.ids), window.segments, window.judged)
+        values = (window.ids, window.segments, window.judged)
         arrays = {name: np.array([row], dtype=np.int64) for name, row in zip(INPUTS, values, strict=True)}
         return np.asarray(self.session.run(["logits"], arrays)[0], dtype=np.float32)
 

@@ -9,25 +9,37 @@ from pathlib import Path
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from torch import Tensor, nn
 
 from classifiers.training.network import Guard, base_folder
 
-NAMES = ("ids", "mask", "segments", "judged")
+NAMES = ("ids", "segments", "judged")
+
+
+class Alone(nn.Module):
+    """The network for a window without padding. Attention without a mask saves a third of the time at 256 tokens."""
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__()
+        self.guard = guard
+
+    def forward(self, ids: Tensor, segments: Tensor, judged: Tensor) -> Tensor:
+        return self.guard(ids, None, segments, judged)
 
 
 def to_onnx(model: Guard, path: Path) -> None:
-    """The network in fp32, for batches of any size and length."""
+    """The network in fp32, for windows of one length at a time."""
     model.eval()
-    shape = (2, 24)
+    model.encoder.set_attn_implementation("eager")
+    shape = (1, 24)
     example = (
         torch.randint(1000, 2000, shape),
-        torch.ones(shape, dtype=torch.long),
         torch.zeros(shape, dtype=torch.long),
         torch.ones(shape, dtype=torch.long),
     )
     axes = {name: {0: "batch", 1: "length"} for name in NAMES}
     torch.onnx.export(
-        model,
+        Alone(model),
         example,
         str(path),
         input_names=list(NAMES),

@@ -41,11 +41,11 @@ class Guard(nn.Module):
         self.dropout = nn.Dropout(0.1)
         self.out = nn.Linear(WIDTH, len(LABELS))
 
-    def forward(self, ids: Tensor, mask: Tensor, segments: Tensor, judged: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor | None, segments: Tensor, judged: Tensor) -> Tensor:
         pooled = self.pooled(ids, mask, segments, judged)
         return self.out(self.dropout(nn.functional.gelu(self.hidden(pooled))))
 
-    def pooled(self, ids: Tensor, mask: Tensor, segments: Tensor, judged: Tensor) -> Tensor:
+    def pooled(self, ids: Tensor, mask: Tensor | None, segments: Tensor, judged: Tensor) -> Tensor:
         """Mean and maximum of the judged tokens, and the first token."""
         states = self.encoder(input_ids=ids, attention_mask=mask, token_type_ids=segments).last_hidden_state
         weight = judged.unsqueeze(-1).to(states.dtype)

@@ -32,6 +32,7 @@ PROMPT_KEYS: Mapping[str, Mapping[str, int]] = {
     "jailbreak_harm": {"jailbreak": 1, "harm": 1},
     "injection": {"injection": 1},
     "toxic": {"toxicity": 1, "jailbreak": 0, "injection": 0},
+    "toxic_harm": {"toxicity": 1, "harm": 1, "jailbreak": 0, "injection": 0},
     "nontoxic": SAFE,
 }
 RESPONSE_KEYS: Mapping[str, Mapping[str, int]] = {
@@ -166,9 +167,12 @@ def _synthetic_rows(group: Mapping[str, object], family: str) -> Iterator[Row]:
                 labels.update(dict.fromkeys(HAZARDS, 0))
             elif key in ("harm", "comply") and hazard is not None:
                 labels.update({name: int(name == hazard) for name in HAZARDS})
-            elif (key == "jailbreak_harm" and hazard is not None) or (key == "toxic" and hazard == "hate"):
+            elif key in ("jailbreak_harm", "toxic_harm") and hazard is not None:
                 labels[str(hazard)] = 1
-            yield Row(str(text), role, prompt, labels, f"synthetic_{family}", str(group["topic"]), str(group["lang"]))
+            elif key == "toxic" and hazard == "hate":  # a hazard, and so harm
+                labels.update({"hate": 1, "harm": 1})
+            about = re.sub(r"^[a-z]{2}-", "", str(group["topic"]))  # one subject in several languages is one group
+            yield Row(str(text), role, prompt, labels, f"synthetic_{family}", about, str(group["lang"]))
 
 
 def by_source(rows: list[Row]) -> dict[str, list[Row]]:
