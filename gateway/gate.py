@@ -94,7 +94,7 @@ def text_of(window: Window, question: str) -> Text:
 
 @dataclass(slots=True)
 class Gate:
-    """Of one stream. One task judges and sends; whoever reads the upstream only puts in."""
+    """Of one stream. One task judges, one sends; whoever reads the upstream only puts in."""
 
     run: Run
     filter: AnswerFilter
@@ -115,7 +115,12 @@ class Gate:
     """Some text has passed."""
     complete: bool = False
     """Nothing more will be put in."""
+    decided: bool = False
+    """Nothing more will be judged."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """For the task that judges."""
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """For the task that sends."""
     room: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
     lane: ScoredLane = field(init=False)
@@ -129,23 +134,26 @@ class Gate:
 
     async def around(self, reading: Coroutine[object, object, None]) -> None:
         """Judge and send while `reading` puts in; returns once all has left, or a block has ended it all."""
-        judging = asyncio.create_task(self._judge())
+        judging, sending = asyncio.create_task(self._judge()), asyncio.create_task(self._send())
         read = asyncio.create_task(reading)
+        tasks = (judging, sending, read)
         try:
-            await asyncio.wait({judging, read}, return_when=asyncio.FIRST_COMPLETED)
-            if judging.done() and not read.done():
-                judging.result()
-                return
-            read.result()
-            self.complete = True
-            self.wake.set()
-            await judging
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if read.done():
+                read.result()
+                self.complete = True
+                self.wake.set()
+                await asyncio.wait((judging, sending), return_when=asyncio.FIRST_EXCEPTION)
+            for task in tasks[:2]:
+                if task.done():
+                    task.result()
+            await sending
         finally:
             if self.timer is not None:
                 self.timer.cancel()
-            for task in (judging, read):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(judging, read, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def put(self, data: bytes) -> None:
         """Bytes that the exact lane let go; the text in them is what the filter has taken in so far."""
@@ -172,7 +180,9 @@ class Gate:
         return self.queued > BACKLOG
 
     def _notify(self, now: float) -> None:
-        if self.slack or any(self._due(now)) or self._passes():
+        if self._passes():
+            self.ready.set()
+        if any(self._due(now)):
             self.wake.set()
         elif self.timer is None:
             self.timer = asyncio.get_running_loop().call_later(CAP, self._ring)
@@ -185,19 +195,29 @@ class Gate:
 
     async def _judge(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        while not (self.complete and not self._waits()):
             await self.wake.wait()
             self.wake.clear()
             while windows := list(self._due(loop.time())):
-                await self._release()
                 await self._round(windows)
+                self.ready.set()
             self._conclude(self.filter.finished())
-            await self._release()
-            waits = any(f.unjudged for f in self._live())
-            if self.complete and not self.queue and not waits:
-                return
-            if waits and self.timer is None:
+            self.ready.set()
+            if self._waits() and self.timer is None:
                 self.timer = loop.call_later(CAP, self._ring)
+        self.decided = True
+        self.ready.set()
+
+    def _waits(self) -> bool:
+        return any(f.unjudged for f in self._live()) or not self.filter.finished() <= self.concluded
+
+    # -- the sending task
+
+    async def _send(self) -> None:
+        while not (self.decided and not self.queue):
+            await self.ready.wait()
+            self.ready.clear()
+            await self._release()
 
     def _live(self) -> Iterator[Followed]:
         return (f for f in self.followed.values() if not f.gone)
