@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import leak, lengths, wardgate
+from tests.bench import leak, lengths, model_lane, wardgate
 from tests.bench.load import Loader, loads
 from tests.bench.peers import peers
 from tests.bench.rounds import run_rounds
@@ -32,7 +32,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round, lengths up to 100,000 characters")
     parser.add_argument("--no-peers", action="store_true", help="Wardgate alone")
     parser.add_argument("--peers", default=PEERS, help=f"names from peers.toml, comma separated ({PEERS})")
-    parser.add_argument("--only", default="", help="tables, comma separated: cost, leak, length (all)")
+    parser.add_argument("--only", default="", help="tables, comma separated: cost, leak, length, lane (all)")
     parser.add_argument("--seconds", type=float, default=2, help="of a load of whole answers")
     parser.add_argument("--server-cpus", default="0", help="where the gateways run")
     parser.add_argument("--load-cpus", default="1", help="where the load and the mock upstream run")
@@ -108,10 +108,25 @@ def length_table(options: argparse.Namespace, folder: Path, loader: Loader) -> N
             say(table("Cost by length of the answer, guarded", lengths.HEAD, rows))
 
 
+def lane_tables(options: argparse.Namespace, folder: Path, loader: Loader) -> None:
+    found = model_lane.targets(UPSTREAM, folder)
+    with running(found, options.server_cpus) as started:
+        plain, strict, *others = started
+        for target in started:
+            loader.streams(target, "n=20 d=1000 t=5", 4, 2)
+        say(table("One stream, guards that score", model_lane.SINGLE, list(model_lane.single(plain, strict, loader))))
+        counts = (8, 24) if options.quick else (8, 16, 24, 32, 40, 48)
+        say(table("Streams on one core, strict", model_lane.CROWD, list(model_lane.crowd(strict, loader, counts))))
+        sizes = (100, 1000) if options.quick else (100, 1000, 8000)
+        say(table("Cost by length, strict", model_lane.LENGTHS, list(model_lane.lengths(strict, loader, sizes))))
+        rows = list(model_lane.curve([strict, *others], loader))
+        say(table("What a mode costs and lets out", model_lane.CURVE, rows))
+
+
 def main() -> None:
     options = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the gateways are stopped
-    wanted = set(filter(None, options.only.split(","))) or {"cost", "leak", "length"}
+    wanted = set(filter(None, options.only.split(","))) or {"cost", "leak", "length", "lane"}
     loader = Loader(options.load_cpus)
     with (
         tempfile.TemporaryDirectory(prefix="wardgate-bench-") as name,
@@ -126,6 +141,8 @@ def main() -> None:
             leak_table(options, folder)
         if "length" in wanted:
             length_table(options, folder, loader)
+        if "lane" in wanted:
+            lane_tables(options, folder, loader)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ def pattern_guard() -> list[Guard]:
     return [g for g in guards() if g["kind"] == "pattern"]
 
 
-def make(name: str, port: int, rules: Sequence[Guard], upstream: str, folder: Path) -> Target:
+def make(
+    name: str, port: int, rules: Sequence[Guard], upstream: str, folder: Path, *, streaming: object = "strict"
+) -> Target:
     home = folder / name
     home.mkdir(parents=True, exist_ok=True)
     config = home / "wardgate.yaml"
@@ -53,7 +55,7 @@ def make(name: str, port: int, rules: Sequence[Guard], upstream: str, folder: Pa
         "version": 1,
         "upstreams": [{"name": "mock", "base_urls": [f"{upstream}/v1"]}],
         "models": [{"name": "bench", "upstream": "mock", "policy": "bench"}],
-        "policies": [{"name": "bench", "guards": list(rules)}],
+        "policies": [{"name": "bench", "guards": list(rules), "streaming": streaming}],
     }
     config.write_text(json.dumps(document))  # JSON is YAML
     command = [sys.executable, "-m", "gateway.cli", "serve", "--config", str(config), "--port", str(port)]
@@ -67,6 +69,23 @@ def make(name: str, port: int, rules: Sequence[Guard], upstream: str, folder: Pa
         env={"WARDGATE_DATA": str(home / "data"), "WARDGATE_LOG_LEVEL": "ERROR"},
         ready="/health/live",
     )
+
+
+def classifiers() -> list[Guard]:
+    """The shipped classifier on input and output."""
+    found: list[Guard] = []
+    for category, stages in (
+        ("harm", ["input", "output"]),
+        ("toxicity", ["input", "output"]),
+        ("jailbreak", ["input"]),
+    ):
+        base: Guard = {"name": category, "kind": "classifier", "category": category, "stages": stages}
+        found.append({**base, "thresholds": {"block": 0.6}, "timeout": "30s"})
+    return found
+
+
+def scoring(name: str, port: int, streaming: object, upstream: str, folder: Path) -> Target:
+    return make(name, port, classifiers(), upstream, folder, streaming=streaming)
 
 
 def plain(upstream: str, folder: Path) -> Target:
