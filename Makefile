@@ -30,7 +30,8 @@ lint: $(VENV)/.installed-test
 test: lint
 	$(BIN)/pytest -n auto
 
-# The real vLLM (CPU build) lives in an environment of its own: it pins other versions of our libraries.
+# The real vLLM (CPU build) lives in an environment of its own: it pins other versions of our libraries. It has torch and
+# transformers too, so local Hugging Face models are tested there.
 .venv-vllm/.installed: tests/vllm/requirements.txt
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/pip install --quiet -r tests/vllm/requirements.txt
@@ -39,6 +40,7 @@ test: lint
 
 test-vllm: $(VENV)/.installed-test .venv-vllm/.installed
 	$(BIN)/pytest -n 0 -m vllm tests/vllm
+	.venv-vllm/bin/python -m pytest --noconftest -o addopts= tests/classifiers/test_transformer.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python tests/bench/run.py

@@ -7,7 +7,7 @@ import gc
 import logging
 import shutil
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -18,27 +18,52 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from classifiers.model import ModelError
+from gateway.access import Access
 from gateway.api.asgi import Message, Receive, Scope, Send
+from gateway.api.checks import Checks, Form
 from gateway.api.errors import install
+from gateway.api.guard import GuardForm
 from gateway.api.health import health_routes
+from gateway.api.litellm import LiteLLMForm
 from gateway.api.models import model_routes
 from gateway.api.moderations import moderation_routes
+from gateway.api.passthrough import Passthrough
 from gateway.api.surface import Surface
 from gateway.classifying import Classifying
 from gateway.config import Config
+from gateway.exchange import Exchange
+from gateway.live.answers import Answers
+from gateway.live.batch import Batch
 from gateway.live.embedded import EmbeddedRedis, EmbeddedRedisError
 from gateway.live.flags import FlagLog
+from gateway.live.keys import KeyRing, KeyStore
+from gateway.live.limits import Limiter
 from gateway.live.recorder import Recorder
 from gateway.live.spool import Spool
+from gateway.live.verdicts import Verdicts
 from gateway.logs import configure
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.wire.chat import ChatWire
+from gateway.wire.completions import CompletionsWire
+from gateway.wire.embeddings import EmbeddingsWire
+from gateway.wire.messages import CountTokensWire, MessagesWire
+from gateway.wire.responses.wire import ResponsesWire
 from gateway.wire.surface import Wire
 from guards.document import DocumentError
 
 LOG = logging.getLogger("wardgate")
-WIRES: Sequence[Wire] = (ChatWire(),)
+WIRES: Sequence[Wire] = (
+    ChatWire(),
+    CompletionsWire(),
+    EmbeddingsWire(),
+    MessagesWire(),
+    CountTokensWire(),
+    ResponsesWire(),
+)
+BOUND: Mapping[str, Callable[[Exchange], Wire]] = {ResponsesWire().route: ResponsesWire.of}
+"""Route -> the wire for one exchange."""
+FORMS: Sequence[Form] = (GuardForm(), LiteLLMForm())
 TICK = 0.5
 """Seconds. All of the gateway's own clocks tick alike, so that an idle process wakes seldom."""
 
@@ -48,8 +73,9 @@ class Gateway:
     """The ASGI application: the hot path goes straight to its surface, the rest through FastAPI."""
 
     web: FastAPI
-    surfaces: Mapping[str, Surface]
+    surfaces: Mapping[str, Surface | Checks]
     """Route -> what serves it."""
+    passthrough: Passthrough
     flags: FlagLog
     ready: asyncio.Event
     """Set once requests are served."""
@@ -58,6 +84,8 @@ class Gateway:
         surface = self.surfaces.get(scope["path"]) if scope["type"] == "http" else None
         if surface is not None:
             await surface(scope, receive, send)
+        elif scope["type"] == "http" and self.passthrough.takes(scope["path"]):
+            await self.passthrough(scope, receive, send)
         else:
             await self.web(scope, receive, plainly(send) if scope["type"] == "lifespan" else send)
 
@@ -87,20 +115,37 @@ def create_app(settings: Settings) -> Gateway:
         raise RuntimeError("no config: pass --config FILE or set WARDGATE_CONFIG")
     metrics = Metrics.build(multiprocess=settings.metrics_dir is not None)
     classifying = Classifying()
-    config = Config(settings.config, settings.environ, metrics, classifying)
     embedded = None if settings.redis_url else EmbeddedRedis(settings.data)
     url = settings.redis_url or (embedded.url if embedded else "")
     redis = Redis.from_url(url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=1.0, socket_timeout=5.0)
+    verdicts = Verdicts(redis, metrics)
+    config = Config(settings.config, settings.environ, metrics, classifying, verdicts)
     flags = FlagLog(redis)
     recorder = Recorder(flags, Spool(settings.data / "spool"))
-    life = Life(config, recorder, flags, redis, embedded, metrics, classifying)
+    batch, ring = Batch(redis), KeyRing(KeyStore(redis))
+    limiter = Limiter(batch)
+    access = Access(config, ring, limiter, Answers(batch), metrics)
+    live = Live(batch, ring, limiter)
+    life = Life(config, recorder, flags, redis, verdicts, embedded, metrics, classifying, live)
     web = FastAPI(title="Wardgate", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life.span)
     install(web)
     web.include_router(health_routes(config, recorder, metrics))
-    web.include_router(model_routes(config))
-    web.include_router(moderation_routes(config, classifying, metrics))
-    surfaces = {wire.route: Surface(wire, config, recorder, metrics) for wire in WIRES}
-    return Gateway(web, surfaces, flags, life.ready)
+    web.include_router(model_routes(config, access))
+    web.include_router(moderation_routes(config, classifying, metrics, access))
+    surfaces: dict[str, Surface | Checks] = {
+        w.route: Surface(w, access, recorder, metrics, BOUND.get(w.route)) for w in WIRES
+    }
+    surfaces |= {form.route: Checks(form, access, recorder, metrics) for form in FORMS}
+    return Gateway(web, surfaces, Passthrough(config, access, metrics), flags, life.ready)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What of keys and limits goes on beside the requests."""
+
+    batch: Batch
+    ring: KeyRing
+    limiter: Limiter
 
 
 @dataclass(slots=True)
@@ -111,9 +156,11 @@ class Life:
     recorder: Recorder
     flags: FlagLog
     redis: Redis
+    verdicts: Verdicts
     embedded: EmbeddedRedis | None
     metrics: Metrics
     classifying: Classifying
+    live: Live
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     reloading: asyncio.Task[bool] | None = None
 
@@ -124,11 +171,15 @@ class Life:
                 await asyncio.to_thread(self.embedded.start)
                 stack.callback(self.embedded.stop)
             stack.push_async_callback(self.redis.aclose)
+            stack.push_async_callback(self.verdicts.close)
+            stack.push_async_callback(self.live.batch.close)
             stack.push_async_callback(self.classifying.close)
             await self.config.start()
             stack.push_async_callback(self.config.close)
             await self._announce()
-            for job in (self.config.watch(), self.recorder.drain_forever(), self._tick()):
+            await self.live.ring.refresh()
+            lasting = (self.live.ring.watch(), self.live.limiter.renew_forever())
+            for job in (self.config.watch(), self.recorder.drain_forever(), self._tick(), *lasting):
                 stack.push_async_callback(_stop, asyncio.create_task(job))
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
@@ -143,8 +194,10 @@ class Life:
     async def _announce(self) -> None:
         plan = self.config.plan
         LOG.info("policies in force: %s", ", ".join(g.label for g in plan.guarded.values() if g.policy.guards))
-        if not plan.tenants:
+        if not plan.document.tenants:
             LOG.warning("the config has no tenants: the gateway is OPEN to everyone who reaches it")
+        if plan.document.passthrough:
+            LOG.warning("no guard judges the passthrough paths: %s", ", ".join(plan.document.passthrough))
         try:
             warning = await self.flags.durability()
         except (OSError, RedisError) as error:

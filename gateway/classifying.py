@@ -8,12 +8,13 @@ from functools import partial
 
 from classifiers.classifier import Classifier
 from classifiers.embedded import Embedded, Limits
-from classifiers.model import Model
-from classifiers.served.families import FAMILIES
+from classifiers.model import Model, ModelError
+from classifiers.served.families import family_of
 from classifiers.served.served import Limits as ServedLimits
 from classifiers.served.served import Served
 from classifiers.transformer import BOTH, PRESETS, Transformer
-from guards.catalog import labels_of, scores, source
+from guards.catalog import scores, source
+from guards.checks import labels_of
 from guards.policy import Document, Rule
 
 
@@ -41,9 +42,10 @@ class Classifying:
         if key not in self._served:
             secret = rule.api_key.get_secret_value() if rule.api_key else None
             limits = ServedLimits(timeout=rule.timeout)
-            self._served[key] = Served.at(
-                rule.base_url or "", rule.model or "", FAMILIES[rule.family or ""], api_key=secret, limits=limits
-            )
+            family = family_of(rule.family or "", rule.labels or {}, exclusive=not rule.multi_label)
+            if family is None:
+                raise ModelError(f"guard {rule.name}: there is no family {rule.family!r} of guard LLMs")
+            self._served[key] = Served.at(rule.base_url or "", rule.model or "", family, api_key=secret, limits=limits)
         return self._served[key]
 
     async def _local(self, rule: Rule) -> Transformer:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -117,16 +115,74 @@ def scan(
 def keys_new(
     tenant: Annotated[str, typer.Option(help="The tenant in the config that the key is for.")],
     role: Annotated[str, typer.Option(help="app, reviewer, senior, operator, auditor or admin.")] = "app",
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", envvar="WARDGATE_CONFIG", help="The YAML config, to check the tenant's name."),
+    ] = None,
 ) -> None:
-    """Print a new key once, and the hash to put into the config."""
-    if role not in ("app", "reviewer", "senior", "operator", "auditor", "admin"):
-        raise fail(f"unknown role {role!r}: use app, reviewer, senior, operator, auditor or admin")
-    key = f"wg-{role}-{secrets.token_urlsafe(32)}"
-    typer.echo(f"key:  {key}")
-    typer.echo(f"hash: sha256:{hashlib.sha256(key.encode()).hexdigest()}")
+    """Make a key that running gateways take within a second, and print it once."""
+    from gateway.keys_view import new_key  # noqa: PLC0415
+    from gateway.live.keys import ROLES  # noqa: PLC0415
+    from gateway.reach import Unreachable, place  # noqa: PLC0415
+
+    known = next((r for r in ROLES if r == role), None)
+    if known is None:
+        raise fail(f"unknown role {role!r}: use {', '.join(ROLES[:-1])} or {ROLES[-1]}")
+    if config is not None:
+        check_tenant(tenant, read_config(config))
+    settings = Settings.read()
+    try:
+        secret, key = new_key(settings, tenant, known)
+    except Unreachable as error:
+        raise fail(str(error)) from None
+    typer.echo(f"key:  {secret}")
+    typer.echo(f"hash: sha256:{key.hash}")
+    typer.echo(f"id:   {key.id}")
     ERR.print(
-        f"Shown once. Put the hash under `keys:` of tenant {tenant!r} in the config.", style="dim", highlight=False
+        f"The key is shown once. Gateways on {place(settings)} whose config has the tenant {tenant!r} know it from now "
+        "on; elsewhere put the hash under `keys:` of the tenant.",
+        style="dim",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
+
+
+def check_tenant(name: str, loaded: Loaded) -> None:
+    """A key for a tenant that does not exist would open nothing."""
+    names = [t.name for t in loaded.document.tenants]
+    if name not in names:
+        there = f"its tenants are {', '.join(names)}" if names else "it has no tenants"
+        raise fail(f"the config has no tenant {name!r}: {there}")
+
+
+@keys.command("list", epilog="Example: wardgate keys list")
+def keys_list(
+    as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
+) -> None:
+    """Keys made by `keys new`, oldest first, with the revoked ones."""
+    from gateway.keys_view import print_keys  # noqa: PLC0415
+    from gateway.reach import Unreachable  # noqa: PLC0415
+
+    try:
+        print_keys(Settings.read(), as_json=as_json)
+    except Unreachable as error:
+        raise fail(str(error)) from None
+
+
+@keys.command("revoke", epilog="Example: wardgate keys revoke 4f0c81d29ab3")
+def keys_revoke(
+    name: Annotated[str, typer.Argument(metavar="ID", help="The key's id, or how the id or the key begins.")],
+) -> None:
+    """End a key: running gateways refuse it within a second."""
+    from gateway.keys_view import NoSuchKey, revoke_key  # noqa: PLC0415
+    from gateway.reach import Unreachable  # noqa: PLC0415
+
+    try:
+        key = revoke_key(Settings.read(), name)
+    except (NoSuchKey, Unreachable) as error:
+        raise fail(str(error)) from None
+    typer.echo(f"revoked {key.id} ({key.begins}…, {key.role} of {key.tenant})")
 
 
 @flags.command("list", epilog="Example: wardgate flags list --limit 20 --since 1h")
@@ -136,22 +192,24 @@ def flags_list(
     since: Annotated[str | None, typer.Option(help="A time (2026-01-31T12:00) or an age (30m, 2h, 7d).")] = None,
 ) -> None:
     """Flagged exchanges, newest first."""
-    from gateway.flags_view import FlagsUnreachable, print_list  # noqa: PLC0415
+    from gateway.flags_view import print_list  # noqa: PLC0415
+    from gateway.reach import Unreachable  # noqa: PLC0415
 
     try:
         print_list(Settings.read(), as_json=as_json, limit=limit, since=since)
-    except (FlagsUnreachable, ValueError) as error:
+    except (Unreachable, ValueError) as error:
         raise fail(str(error)) from None
 
 
 @flags.command("show", epilog="Example: wardgate flags show 4f0c…")
 def flags_show(id: Annotated[str, typer.Argument(help="The answer's x-request-id.")]) -> None:
     """One flagged exchange, whole."""
-    from gateway.flags_view import FlagsUnreachable, print_flag  # noqa: PLC0415
+    from gateway.flags_view import print_flag  # noqa: PLC0415
+    from gateway.reach import Unreachable  # noqa: PLC0415
 
     try:
         found = print_flag(Settings.read(), id)
-    except FlagsUnreachable as error:
+    except Unreachable as error:
         raise fail(str(error)) from None
     if not found:
         raise fail(f"no flagged exchange has the id {id!r}; `wardgate flags list` shows those that are kept")

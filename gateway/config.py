@@ -14,6 +14,7 @@ from gateway.plan import Plan
 from gateway.upstream.client import Timeouts, Upstream
 from gateway.upstream.protocol import ModelServer
 from gateway.upstream.simulated import Simulated
+from guards.cache import VerdictCache
 from guards.catalog import KINDS
 from guards.document import DocumentError, Loaded, load_file
 from guards.policy import Upstream as UpstreamConfig
@@ -28,12 +29,18 @@ class Config:
     """Owns the plan in force and the upstream clients. Exchanges take `plan` once and keep it to their end."""
 
     def __init__(
-        self, path: Path, environ: Mapping[str, str], metrics: Metrics, classifying: Classifying | None = None
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        metrics: Metrics,
+        classifying: Classifying | None = None,
+        cache: VerdictCache | None = None,
     ) -> None:
         self._path = path
         self._environ = environ
         self._metrics = metrics
         self._classifying = classifying or Classifying()
+        self._cache = cache
         self._servers: dict[str, ModelServer] = {}
         self._plan: Plan | None = None
         self._files: tuple[Path, ...] = (path,)
@@ -97,7 +104,7 @@ class Config:
                 self._servers[key] = server
             servers[upstream.name] = self._servers[key]
         classifiers = await self._classifying.behind(document)
-        self._plan = await asyncio.to_thread(Plan.build, document, servers, classifiers)
+        self._plan = await asyncio.to_thread(Plan.build, document, servers, classifiers, self._cache)
         self._files = (self._path, *loaded.files)
         self._seen = self._stat()
 

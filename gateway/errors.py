@@ -5,13 +5,21 @@ WardgateError
 |  |- InvalidJSON               400 invalid_json
 |  |- InvalidRequest            400 invalid_request
 |  |- SystemMessageRefused      400 system_message_refused
+|  |- Unjudged                  400 unjudged
+|  |- MediaRefused              400 media_refused
 |  |- UnknownKey                401 invalid_api_key
 |  |- ModelNotAllowed           403 model_not_allowed
+|  |- RoleNotAllowed            403 role_not_allowed
 |  |- UnknownModel              404 model_not_found
+|  |- UnknownPolicy             404 policy_not_found
 |  |- UnknownPath               404 unknown_path
+|  |- PreviousResponseNotFound  404 previous_response_not_found
 |  |- MethodNotAllowed          405 method_not_allowed
 |  |- BodyTimeout               408 request_timeout
-|  `- BodyTooLarge              413 body_too_large
+|  |- IdempotencyMismatch       409 idempotency_mismatch
+|  |- IdempotencyInProgress     409 idempotency_in_progress
+|  |- BodyTooLarge              413 body_too_large
+|  `- RateLimited               429 rate_limit_exceeded
 |- ContentFiltered              400 content_filter      on_block: error
 |- UpstreamError                the model server's fault
 |  |- UpstreamUnavailable       503 upstream_unavailable
@@ -19,6 +27,7 @@ WardgateError
 |  |- UpstreamBroken            502 upstream_broken     cut, half a frame, not JSON, too large
 |  `- UpstreamRefused           the upstream's own status and body, handed on
 |- FlagNotDurable               503 flag_log_unavailable
+|- LimiterUnavailable           503 limiter_unavailable
 `- ClassifierUnavailable        503 classifier_unavailable
 """
 
@@ -61,6 +70,18 @@ class SystemMessageRefused(RequestError):
     code = "system_message_refused"
 
 
+class Unjudged(RequestError):
+    """No guard can read what was sent, and the policy wants it read."""
+
+    code = "unjudged"
+
+
+class MediaRefused(RequestError):
+    """An image, audio, video or file that the policy's `media` does not let through."""
+
+    code = "media_refused"
+
+
 class UnknownKey(RequestError):
     status = 401
     code = "invalid_api_key"
@@ -73,14 +94,34 @@ class ModelNotAllowed(RequestError):
     type = "permission_error"
 
 
+class RoleNotAllowed(RequestError):
+    status = 403
+    code = "role_not_allowed"
+    type = "permission_error"
+
+
 class UnknownModel(RequestError):
     status = 404
     code = "model_not_found"
 
 
+class UnknownPolicy(RequestError):
+    """None of that name, or none that the caller's models would lead to: the same to him."""
+
+    status = 404
+    code = "policy_not_found"
+
+
 class UnknownPath(RequestError):
     status = 404
     code = "unknown_path"
+
+
+class PreviousResponseNotFound(RequestError):
+    """Nobody's, or somebody else's: whoever asks is not told which."""
+
+    status = 404
+    code = "previous_response_not_found"
 
 
 class MethodNotAllowed(RequestError):
@@ -93,9 +134,33 @@ class BodyTimeout(RequestError):
     code = "request_timeout"
 
 
+class IdempotencyMismatch(RequestError):
+    """The key of an earlier request, with another one."""
+
+    status = 409
+    code = "idempotency_mismatch"
+    type = "idempotency_error"
+
+
+class IdempotencyInProgress(RequestError):
+    """The earlier request with this key has yet to be answered."""
+
+    status = 409
+    code = "idempotency_in_progress"
+    type = "idempotency_error"
+
+
 class BodyTooLarge(RequestError):
     status = 413
     code = "body_too_large"
+
+
+class RateLimited(RequestError):
+    """The tenant has used up one of its limits."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "rate_limit_error"
 
 
 class ContentFiltered(WardgateError):
@@ -160,6 +225,13 @@ class FlagNotDurable(WardgateError):
 
     status = 503
     code = "flag_log_unavailable"
+
+
+class LimiterUnavailable(WardgateError):
+    """Nobody can tell whether the limits leave room, and `on_limiter_failure` is `block`."""
+
+    status = 503
+    code = "limiter_unavailable"
 
 
 class ClassifierUnavailable(WardgateError):

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gateway.live.embedded import EmbeddedRedis
 from gateway.live.flags import FlagLog
+from gateway.reach import ask
 from gateway.settings import Settings
 
-T = TypeVar("T")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 COLOURS = {"block": "bold red", "redact": "yellow", "flag": "cyan", "allow": "dim"}
 
 
 ROOMY = 100
 """Columns from which on a table shows the tenant."""
-
-
-class FlagsUnreachable(Exception):
-    """No Redis holds the flags; the message says how to reach it."""
 
 
 def parse_since(text: str | None, now: float) -> float | None:
@@ -49,37 +40,9 @@ def parse_since(text: str | None, now: float) -> float | None:
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
-def ask(settings: Settings, question: Callable[[FlagLog], Awaitable[T]]) -> T:
-    """Ask the flag log; the embedded Redis is started for the question if no gateway runs."""
-    embedded = None if settings.redis_url else EmbeddedRedis(settings.data)
-    if embedded is not None and not settings.data.exists():
-        raise FlagsUnreachable(
-            f"{settings.data} does not exist. Set WARDGATE_DATA to the gateway's folder, or WARDGATE_REDIS_URL."
-        )
-    if embedded is not None:
-        embedded.start()
-    try:
-        return asyncio.run(_ask(settings.redis_url or (embedded.url if embedded else ""), question))
-    except (RedisError, OSError) as error:
-        raise FlagsUnreachable(
-            f"Redis does not answer: {error}. Set WARDGATE_REDIS_URL to the gateway's Redis."
-        ) from None
-    finally:
-        if embedded is not None:
-            embedded.stop()
-
-
-async def _ask(url: str, question: Callable[[FlagLog], Awaitable[T]]) -> T:
-    redis = Redis.from_url(url)
-    try:
-        return await question(FlagLog(redis))
-    finally:
-        await redis.aclose()
-
-
 def print_list(settings: Settings, *, as_json: bool, limit: int, since: str | None) -> None:
     after = parse_since(since, time.time())
-    rows = ask(settings, lambda log: log.list(limit, after))
+    rows = ask(settings, lambda redis: FlagLog(redis).list(limit, after))
     if as_json:
         for row in rows:
             sys.stdout.write(orjson.dumps(row).decode() + "\n")
@@ -109,7 +72,7 @@ def table(rows: Any, width: int) -> Table:
 
 
 def print_flag(settings: Settings, id: str) -> bool:
-    found = ask(settings, lambda log: log.show(id))
+    found = ask(settings, lambda redis: FlagLog(redis).show(id))
     if found is None:
         return False
     sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")

@@ -37,6 +37,10 @@ class Metrics:
     flags_lost: Counter
     spooled: Gauge
     reloads: Counter
+    recalls: Counter
+    limited: Counter
+    limiter_failures: Counter
+    idempotent: Counter
     multiprocess: bool = False
     _children: dict[tuple[object, ...], Counter | Histogram] = field(default_factory=dict)
 
@@ -92,6 +96,10 @@ class Metrics:
             Counter("wardgate_flags_not_durable", "Flag parts that could be kept nowhere.", registry=r),
             Gauge("wardgate_spooled_flags", "Flag parts waiting for Redis.", registry=r, multiprocess_mode="livemax"),
             Counter("wardgate_config_reloads", "Config reloads.", ["result"], registry=r),
+            Counter("wardgate_verdict_cache_lookups", "Texts looked up, for a classifier.", ["result"], registry=r),
+            Counter("wardgate_rate_limited", "Requests past a limit.", ["limit"], registry=r),
+            Counter("wardgate_limiter_failures", "Requests whose limits nobody could look up.", registry=r),
+            Counter("wardgate_idempotent_requests", "Requests with an Idempotency-Key.", ["result"], registry=r),
             multiprocess,
         )
 
@@ -103,6 +111,10 @@ class Metrics:
 
     def first_byte(self, model: str, seconds: float) -> None:
         self._observe(self.first_token, (model,), seconds)
+
+    def recalled(self, hits: int, misses: int, *, away: bool) -> None:
+        self.recalls.labels("hit").inc(hits)
+        self.recalls.labels("away" if away else "miss").inc(misses)
 
     def flag_lost(self) -> None:
         self.flags_lost.inc()

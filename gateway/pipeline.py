@@ -5,7 +5,6 @@ Whatever a verdict flags is durable before the bytes that it judges leave.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from gateway.api.asgi import JSON_HEADER, STREAM_HEADERS, Headers, Send, send_bytes
+from gateway.api.anthropic import ids_of
+from gateway.api.asgi import JSON_HEADER, STREAM_HEADERS, Headers, Send, encode_headers, send_bytes
 from gateway.errors import (
     ContentFiltered,
     FlagNotDurable,
@@ -23,15 +23,21 @@ from gateway.errors import (
     WardgateError,
 )
 from gateway.exchange import Exchange
+from gateway.media import judge_media
 from gateway.metrics import Metrics
-from gateway.plan import Guarded, Served
+from gateway.plan import NO_POLICY, Guarded, Served
+from gateway.prompting import judge_texts
 from gateway.record import Record
 from gateway.scoring import WITHHELD, answer_texts, notable, prompt_texts, withheld
+from gateway.tokens import Usage
+from gateway.upstream.complaint import complaint
 from gateway.upstream.protocol import Answer
-from gateway.wire.arguments import Arguments
-from gateway.wire.chat import parse_chunk
+from gateway.wire.calls import CallJudge
+from gateway.wire.chat_frames import parse_chunk
 from gateway.wire.choice import Judge
+from gateway.wire.media import media_of
 from gateway.wire.prompt import TextSlot
+from gateway.wire.spotlight import spotlit
 from gateway.wire.surface import AnswerFilter, Ask, Wire
 from gateway.writer import StreamWriter
 from guards.scored import ScoredLane, Text
@@ -39,9 +45,10 @@ from guards.stream import TextFilter
 from guards.verdict import RANK, Action, Stage, Verdict, strongest
 
 MAX_ANSWER = 64 << 20
-LARGE_TEXT = 100_000
-"""Characters from which on a text is judged in a thread, so that other exchanges go on."""
 SHOWN_FINDINGS = 100
+TEXTLESS = frozenset({"application/json", "application/octet-stream"})
+HANDED_ON = ("content-type", "metadata")
+"""Headers of an answer without text: `metadata` is vLLM's, and says how its bytes are to be read."""
 HEADERS: dict[str, str] = {}
 
 
@@ -57,6 +64,8 @@ class Run:
     send: Send
     max_frame: int
     """Bytes of the largest frame that an upstream may send."""
+    usage: Usage | None = None
+    """Counts tokens, where the tenant has a limit of them."""
     started: bool = False
     """The status and headers have left."""
     status: int = 200
@@ -79,14 +88,17 @@ class Run:
         with await self.served.server.open(self.wire.upstream, body, HEADERS) as answer:
             if answer.status != 200:
                 await self._upstream_error(answer)
+            elif (filter_ := self._answer_filter()) is None:
+                await self._hand_on(answer)
             elif request.get("stream"):
-                await self._stream(answer)
+                await self._stream(answer, filter_)
             else:
-                await self._whole(answer)
+                await self._whole(answer, filter_)
 
     # -- the prompt
 
     async def _judge_prompt(self, request: dict[str, Any]) -> None:
+        await self._judge_media(request)
         lanes = self.guarded.input
         slots = list(self.wire.slots(request)) if not (lanes.exact_idle and lanes.scored.idle) else []
         asked = prompt_texts(slots)
@@ -94,6 +106,18 @@ class Run:
             await self._judge_exactly(request, slots)
         if not lanes.scored.idle and RANK[self.exchange.action] < WITHHELD:
             await self._score(lanes.scored, asked)
+
+    async def _judge_media(self, request: dict[str, Any]) -> None:
+        """MediaRefused where the policy does not let one of them through."""
+        policy = self.guarded.policy
+        media = list(media_of(request)) if policy.name != NO_POLICY else []
+        if media:
+            began = self.clock()
+            judge = await judge_media(media, policy.media)
+            self.spent("input", self.clock() - began)
+            self.exchange.verdicts += judge.verdicts
+            if judge.refusal is not None:
+                raise judge.refusal
 
     async def _score(self, lane: ScoredLane, asked: list[Text]) -> list[Verdict]:
         """What the scoring guards found."""
@@ -114,10 +138,7 @@ class Run:
     async def _judge_exactly(self, request: dict[str, Any], slots: list[TextSlot]) -> None:
         lanes, began = self.guarded.input, self.clock()
         judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "input")
-        if sum(len(s.text) for s in slots) > LARGE_TEXT:
-            edits = await self._judge_large(judge, slots)
-        else:
-            edits = judge_slots(judge, slots)
+        edits = await judge_texts(judge, slots)
         self.took(judge, began)
         self.exchange.verdicts += judge.verdicts
         if edits:
@@ -125,21 +146,13 @@ class Run:
             for slot, text in edits:
                 slot.put(text)
 
-    async def _judge_large(self, judge: Judge, slots: list[TextSlot]) -> list[tuple[TextSlot, str]]:
-        """In a thread, within the longest time that a rule allows; past it every rule's `on_error` holds."""
-        duties = [*judge.lane.rules, *judge.watch.rules]
-        try:
-            async with asyncio.timeout(max(d.timeout for d in duties)):
-                return await asyncio.to_thread(judge_slots, judge, slots)
-        except TimeoutError:
-            judge.verdicts.clear()
-            judge.fail("messages", "timeout")
-            return []
-
     def _upstream_body(self, request: dict[str, Any]) -> bytes:
         """The request as the model server gets it: the client's own, with the model's name and the owner's prompt."""
-        prompt, guarded = self.guarded.policy.system_prompt, not self.guarded.output.enforced.idle
+        policy, guarded = self.guarded.policy, not self.guarded.output.enforced.idle
+        request, prompt = spotlit(request, policy.system_prompt, policy.spotlight)
         out = {**self.wire.for_upstream(request, prompt, guarded=guarded), "model": self.served.upstream_model}
+        if self.usage is not None:
+            self.usage.ask(self.wire.upstream, out)
         try:
             return orjson.dumps(out)
         except orjson.JSONEncodeError:
@@ -165,19 +178,34 @@ class Run:
 
     # -- the answer
 
-    def _answer_filter(self) -> AnswerFilter:
+    def _answer_filter(self) -> AnswerFilter | None:
         lanes = self.guarded.output
-        judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "output")
+        calls = CallJudge(lanes.calls, self.exchange.request)
+        judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "output", calls=calls)
         guarded = not (lanes.exact_idle and lanes.scored.idle and not self.record.flagged)
         return self.wire.answer(self._ask(lambda: self.wardgate(judge.verdicts)), judge, guarded=guarded)
 
-    async def _whole(self, answer: Answer) -> None:
+    async def _hand_on(self, answer: Answer) -> None:
+        """An answer without text."""
+        if answer.content_type not in TEXTLESS:
+            raise UpstreamBroken("The upstream's answer is of an unknown type; check the upstream's base_urls.")
+        raw = await answer.read(MAX_ANSWER)
+        kept = encode_headers((k, v) for k in HANDED_ON if (v := answer.headers.get(k)))
+        answer.release()
+        if self.usage is not None and answer.content_type == "application/json":
+            self.usage.see(parse_chunk(raw))
+        await self.record.keep({}, end=True)
+        self.started = True
+        await send_bytes(self.send, 200, [*kept, *self.headers()], raw)
+
+    async def _whole(self, answer: Answer, filter_: AnswerFilter) -> None:
         if answer.content_type != "application/json":
             raise UpstreamBroken("The upstream's answer is not JSON; check the upstream's base_urls.")
         raw = await answer.read(MAX_ANSWER)
         answer.release()
         body = parse_chunk(raw)
-        filter_ = self._answer_filter()
+        if self.usage is not None:
+            self.usage.see(body)
         began = self.clock()
         changed, blocked = filter_.whole(body)
         filter_.watch()
@@ -193,10 +221,9 @@ class Run:
             filter_.refuse_whole(body, blocked)
         await self._send_whole(200, render(body, raw, self.wardgate(), changed=changed or bool(blocked)))
 
-    async def _stream(self, answer: Answer) -> None:
+    async def _stream(self, answer: Answer, filter_: AnswerFilter) -> None:
         if answer.content_type != "text/event-stream":
             raise UpstreamBroken("The upstream answered a stream request with something else than a stream.")
-        filter_ = self._answer_filter()
         stream = StreamWriter.new(self, filter_)
         try:
             await stream.follow(answer, self.max_frame)
@@ -224,17 +251,7 @@ class Run:
             raise UpstreamBroken(f"The upstream answered with status {answer.status} in place of an answer.")
         raw = await answer.read(1 << 20)
         answer.release()
-        try:
-            body = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            body = None
-        if not isinstance(body, dict) or not isinstance(body.get("error"), dict):
-            message = body.get("message") if isinstance(body, dict) else None
-            text = message if isinstance(message, str) else f"The upstream answered with status {answer.status}."
-            kind = body.get("type") if isinstance(body, dict) else None
-            body = {
-                "error": {"message": text, "type": kind or "upstream_error", "param": None, "code": "upstream_error"}
-            }
+        body = complaint(answer.status, raw)
         text = str(body["error"].get("message", ""))
         release = TextFilter.new(self.guarded.output.enforced, self.guarded.folder).feed(text, final=True)
         if release.text != text:
@@ -280,7 +297,7 @@ class Run:
     def headers(self) -> Headers:
         x = self.exchange
         return [
-            (b"x-request-id", x.id.encode()),
+            *ids_of(self.wire.route, x.id),
             (b"x-wardgate-policy", self.guarded.header),
             (b"x-wardgate-action", x.action.encode()),
             (b"x-wardgate-guard-ms", b"%.2f" % (x.guard_seconds * 1e3)),
@@ -306,25 +323,8 @@ class Run:
         await self.send({"type": "http.response.body", "body": data})
 
 
-def judge_slots(judge: Judge, slots: list[TextSlot]) -> list[tuple[TextSlot, str]]:
-    """Judge every text of a prompt; the texts that a guard rewrote."""
-    edits: list[tuple[TextSlot, str]] = []
-    for slot in slots:
-        view = Arguments.read(slot.text) if slot.json else None
-        text = view.text if view else slot.text
-        release = judge.filter().feed(text, final=True)
-        if release.decisions or release.failures:
-            judge.note(release, slot.path, None)
-        judge.watch_text(text, slot.path, None)
-        if view and release.redacted:
-            edits.append((slot, view.redact(release.decisions, judge.redacts)))
-        elif release.redacted:
-            edits.append((slot, release.text))
-    return edits
-
-
 def render(chunk: dict[str, Any], raw: bytes, wardgate: dict[str, Any], *, changed: bool) -> bytes:
     """The body with its `wardgate` object; an unchanged body keeps the upstream's bytes."""
-    if changed or not chunk:
+    if changed or not chunk or "wardgate" in chunk:
         return orjson.dumps({**chunk, "wardgate": wardgate})
     return raw.rstrip()[:-1] + b',"wardgate":' + orjson.dumps(wardgate) + b"}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.errors import ModelNotAllowed, UnknownKey, UnknownModel
+from gateway.errors import ModelNotAllowed, UnknownModel
 from gateway.upstream.protocol import ModelServer
+from guards.cache import VerdictCache
 from guards.catalog import NONE, Classifiers, Lanes, build_lanes
 from guards.policy import Document, Model, Policy, Tenant
 from guards.text.fold import Folder
@@ -53,28 +53,20 @@ class Plan:
     models: Mapping[str, Model]
     guarded: Mapping[str, Guarded]
     servers: Mapping[str, ModelServer]
-    tenants: Mapping[str, Tenant]
-    """SHA-256 of a key, in hex -> the tenant it belongs to."""
 
     @classmethod
-    def build(cls, document: Document, servers: Mapping[str, ModelServer], classifiers: Classifiers = NONE) -> Plan:
+    def build(
+        cls,
+        document: Document,
+        servers: Mapping[str, ModelServer],
+        classifiers: Classifiers = NONE,
+        cache: VerdictCache | None = None,
+    ) -> Plan:
         folder = Folder.new()
         policies = [*document.policies, Policy(name=NO_POLICY)]
-        guarded = {p.name: _guarded(p, folder, classifiers) for p in policies}
-        tenants = {k.removeprefix("sha256:").lower(): t for t in document.tenants for k in t.keys}
+        guarded = {p.name: _guarded(p, folder, classifiers, cache) for p in policies}
         whole = hashlib.sha256("".join(g.label for g in guarded.values()).encode()).hexdigest()[:12]
-        return cls(document, whole, {m.name: m for m in document.models}, guarded, servers, tenants)
-
-    def tenant(self, authorization: str | None) -> Tenant | None:
-        """The tenant of an `Authorization` header; None where the gateway is open."""
-        if not self.tenants:
-            return None
-        key = (authorization or "").removeprefix("Bearer ").strip()
-        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-        found = [t for known, t in self.tenants.items() if hmac.compare_digest(known, digest)]
-        if not key or not found:
-            raise UnknownKey("Unknown API key. Send `Authorization: Bearer <key>` with a key of this gateway.")
-        return found[0]
+        return cls(document, whole, {m.name: m for m in document.models}, guarded, servers)
 
     def serve(self, name: object, tenant: Tenant | None) -> Served:
         """Who answers `name` for this tenant."""
@@ -95,7 +87,7 @@ NO_POLICY = "none"
 """Judges a model to which the config gives no policy: no guards."""
 
 
-def _guarded(policy: Policy, folder: Folder, classifiers: Classifiers) -> Guarded:
+def _guarded(policy: Policy, folder: Folder, classifiers: Classifiers, cache: VerdictCache | None) -> Guarded:
     label = f"{policy.name}@{policy.hash}"
-    before, after = (build_lanes(policy, stage, folder, classifiers) for stage in STAGES)
+    before, after = (build_lanes(policy, stage, folder, classifiers, cache) for stage in STAGES)
     return Guarded(policy, label, before, after, folder)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from gateway.errors import FlagNotDurable
 from gateway.exchange import Exchange, FlagPart
 from gateway.metrics import Metrics
+from gateway.wire.media import without_media
 from guards.verdict import RANK, Verdict
 
 
@@ -70,7 +71,7 @@ class Record:
     def _head(self) -> dict[str, Any]:
         x = self.exchange
         head = {"tenant": x.tenant, "model": x.model, "policy": x.policy, "route": x.route, "started": x.started}
-        return {**head, "request": self.request or x.request}
+        return {**head, "request": without_media(self.request or x.request)}
 
     def _end(self) -> dict[str, Any]:
         x = self.exchange

@@ -80,6 +80,8 @@ class StreamWriter:
         for payload in self.reader.feed(data):
             if self.filter.done:
                 break
+            if self.run.usage is not None and self.run.usage.keeps(payload):
+                continue
             blocked = self.filter.frame(payload, out)
             if blocked:
                 self.run.refuse(self.filter, blocked, out)

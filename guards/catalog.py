@@ -8,15 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from classifiers.classifier import Classifier
-from classifiers.labels import LABELS, ROLES
-from classifiers.served.families import FAMILIES
-from classifiers.transformer import PRESETS
+from classifiers.served.families import CLASSES
+from guards import checks
+from guards.cache import Memo, VerdictCache
+from guards.calls import CallLane
+from guards.checks import DEFAULT_CATEGORY, labels_of
 from guards.guard import ExactGuard
-from guards.kinds import denylist, length, pattern, pii, prompt_leak, secrets, unicode
+from guards.kinds import denylist, length, pattern, pii, prompt_leak, secrets, tool_call, unicode
 from guards.kinds.classifier import Thresholds
 from guards.lane import Duty, Lane
 from guards.policy import KindSpec, Policy, Rule
-from guards.problem import Complaint
 from guards.scored import Scored, ScoredLane
 from guards.shape import Shape
 from guards.text.fold import Folder
@@ -28,19 +29,6 @@ DEFAULT_THRESHOLD = 0.5
 MODES: tuple[Mode, ...] = ("enforce", "monitor")
 IMPLICIT_LEAK = "prompt_leak"
 """Name of the guard that protects an owner's system prompt where the policy names none."""
-
-DEFAULT_CATEGORY = {
-    "pattern": "format",
-    "denylist": "off_topic",
-    "pii": "pii",
-    "secrets": "secret",
-    "unicode": "injection",
-    "length": "format",
-    "prompt_leak": "prompt_leak",
-    "classifier": "harm",
-    "guard_llm": "harm",
-    "transformer": "harm",
-}
 
 
 @dataclass(slots=True)
@@ -64,10 +52,11 @@ class Lanes:
     enforced: Lane
     monitored: Lane
     scored: ScoredLane
+    calls: CallLane = field(default_factory=CallLane)
 
     @property
     def exact_idle(self) -> bool:
-        return self.enforced.idle and self.monitored.idle
+        return self.enforced.idle and self.monitored.idle and self.calls.idle
 
 
 Build = Callable[[Rule, Policy, Parts, int], None]
@@ -75,13 +64,21 @@ Classifiers = Mapping[str, Classifier]
 """`source(rule)` -> the classifier behind it."""
 
 
-def build_lanes(policy: Policy, stage: Stage, folder: Folder, classifiers: Classifiers = NONE) -> Lanes:
-    """Make the policy's guards of one stage ready. A kind that scores must be among the classifiers."""
+def build_lanes(
+    policy: Policy, stage: Stage, folder: Folder, classifiers: Classifiers = NONE, cache: VerdictCache | None = None
+) -> Lanes:
+    """Make the policy's guards of one stage ready. A kind that scores must be among the classifiers.
+
+    Answers are new each time, and windows of them more so: only prompts, tool results among them, use the cache.
+    """
     rules = [rule for rule in _with_leak_guard(policy) if stage in rule.stages]
-    exact = [r for r in rules if not scores(r.kind)]
+    exact = [r for r in rules if not scores(r.kind) and not KINDS[r.kind].calls]
     enforced, monitored = (_lane([r for r in exact if r.mode == m], policy, folder) for m in MODES)
-    scored = tuple(_scored(r, classifiers) for r in rules if scores(r.kind))
-    return Lanes(enforced, monitored, ScoredLane(scored, stage, Folder.new()))
+    scored = tuple(_scored(r, classifiers, policy.name) for r in rules if scores(r.kind))
+    remembering = ScoredLane(scored, stage, Folder.new(), cache if stage == "input" else None)
+    calls = [r for r in rules if KINDS[r.kind].calls]
+    lane = CallLane(tuple(map(_duty, calls)), tuple(map(tool_call.ToolCalls.of, calls)))
+    return Lanes(enforced, monitored, remembering, lane)
 
 
 def scores(kind: str) -> bool:
@@ -89,12 +86,16 @@ def scores(kind: str) -> bool:
     return "thresholds" in KINDS[kind].keys
 
 
-def _scored(rule: Rule, classifiers: Classifiers) -> Scored:
+def _scored(rule: Rule, classifiers: Classifiers, scope: str) -> Scored:
     classifier = classifiers[source(rule)]
     duty = _duty(rule)
     known = classifier.thresholds.get(duty.category, DEFAULT_THRESHOLD)
     band = (rule.only_if.guard, *rule.only_if.between) if rule.only_if else None
-    return Scored(duty, Thresholds.of(rule.thresholds or {rule.action: known}), classifier, band)
+    memo = None
+    if rule.cache and KINDS[rule.kind].cached:
+        whose = f"{source(rule)} {classifier.name}"
+        memo = Memo.of(scope, whose, classifier.version, classifier.categories)
+    return Scored(duty, Thresholds.of(rule.thresholds or {rule.action: known}), classifier, band, memo)
 
 
 def source(rule: Rule) -> str:
@@ -105,7 +106,8 @@ def source(rule: Rule) -> str:
         return f"{rule.kind} {rule.model} {sorted(labels_of(rule).items())} {rule.device} {rule.remote_code}"
     secret = rule.api_key.get_secret_value() if rule.api_key else ""
     key = hashlib.sha256(secret.encode()).hexdigest()[:16]
-    return f"{rule.kind} {rule.family} {rule.base_url} {rule.model} {key} {rule.timeout}"
+    labels = f"{list((rule.labels or {}).items())} {rule.multi_label}" if rule.family == CLASSES else ""
+    return f"{rule.kind} {rule.family}{labels} {rule.base_url} {rule.model} {key} {rule.timeout}"
 
 
 def _lane(rules: Sequence[Rule], policy: Policy, folder: Folder) -> Lane:
@@ -181,98 +183,28 @@ BUILDERS: dict[str, Build] = {
 }
 
 
-def _check_pattern(rule: Rule) -> list[Complaint]:
-    found = pattern.problem(rule.pattern or "")
-    return [Complaint("pattern", *found)] if found else []
-
-
-def _check_entities(known: Sequence[str]) -> Callable[[Rule], list[Complaint]]:
-    def check(rule: Rule) -> list[Complaint]:
-        return [
-            Complaint("entities", f"unknown entity {name!r}", f"use some of: {', '.join(sorted(known))}")
-            for name in rule.entities
-            if name not in known
-        ]
-
-    return check
-
-
-SCORE_ACTIONS = ("flag", "escalate", "block")
-
-
-def _check_classifier(rule: Rule) -> list[Complaint]:
-    """The model must know the category at that stage."""
-    found: list[Complaint] = []
-    category = rule.category or DEFAULT_CATEGORY[rule.kind]
-    role = {"prompt": "input", "response": "output"}.get(ROLES.get(category, ""), "")
-    if category not in LABELS:
-        known = ", ".join(sorted(LABELS))
-        found.append(Complaint("category", f"the shipped model does not score {category!r}", f"use one of: {known}"))
-    elif role and role not in rule.stages:
-        message = f"this guard can never act: the shipped model scores {category!r} of the {role} alone"
-        found.append(Complaint("stages", message, f"write `stages: [{role}]`"))
-    return found + _check_actions(rule)
-
-
-def _check_guard_llm(rule: Rule) -> list[Complaint]:
-    family = FAMILIES.get(rule.family or "")
-    if family is None:
-        known = ", ".join(sorted(FAMILIES))
-        return [Complaint("family", f"there is no family {rule.family!r} of guard LLMs", f"use one of: {known}")]
-    category = rule.category or DEFAULT_CATEGORY[rule.kind]
-    if category not in family.categories:
-        known = ", ".join(sorted(family.categories))
-        return [Complaint("category", f"{rule.family} does not judge {category!r}", f"use one of: {known}")]
-    return _check_actions(rule)
-
-
-def _check_transformer(rule: Rule) -> list[Complaint]:
-    category = rule.category or DEFAULT_CATEGORY[rule.kind]
-    labels = labels_of(rule)
-    if not labels:
-        message = f"nothing says what the labels of {rule.model!r} mean"
-        return [Complaint("labels", message, "add `labels: {<its label>: <category>}`")]
-    if category not in labels.values():
-        known = ", ".join(sorted(set(labels.values())))
-        return [Complaint("category", f"no label of {rule.model!r} stands for {category!r}", f"use one of: {known}")]
-    return _check_actions(rule)
-
-
-def labels_of(rule: Rule) -> Mapping[str, str]:
-    """The labels of a local model, as the rule says, or as they are known."""
-    preset = PRESETS.get(rule.model or "")
-    return rule.labels or (preset.labels if preset else {})
-
-
-def _check_actions(rule: Rule) -> list[Complaint]:
-    """A score has no span that could be redacted."""
-    key, named = ("thresholds", list(rule.thresholds)) if rule.thresholds else ("action", [rule.action])
-    return [
-        Complaint(
-            key, f"a score of the whole text cannot {action}: there is no span to act on", "use flag, escalate or block"
-        )
-        for action in named
-        if action not in SCORE_ACTIONS
-    ]
-
-
 KINDS: dict[str, KindSpec] = {
-    "classifier": KindSpec(frozenset({"thresholds", "only_if"}), check=_check_classifier),
+    "classifier": KindSpec(frozenset({"thresholds", "only_if", "cache"}), check=checks.check_classifier, cached=True),
     "transformer": KindSpec(
-        frozenset({"model", "labels", "device", "remote_code", "thresholds", "only_if"}),
+        frozenset({"model", "labels", "device", "remote_code", "thresholds", "only_if", "cache"}),
         frozenset({"model"}),
-        _check_transformer,
+        checks.check_transformer,
+        cached=True,
     ),
-    "guard_llm": KindSpec(
-        frozenset({"family", "base_url", "model", "api_key", "thresholds", "only_if"}),
+    "guard_llm": KindSpec(  # every family asks at temperature 0
+        frozenset(
+            {"family", "base_url", "model", "api_key", "labels", "multi_label", "thresholds", "only_if", "cache"}
+        ),
         frozenset({"family", "base_url", "model"}),
-        _check_guard_llm,
+        checks.check_guard_llm,
+        cached=True,
     ),
-    "pattern": KindSpec(frozenset({"pattern", "ignore_case"}), frozenset({"pattern"}), _check_pattern),
+    "pattern": KindSpec(frozenset({"pattern", "ignore_case"}), frozenset({"pattern"}), checks.check_pattern),
     "denylist": KindSpec(frozenset({"terms", "terms_file"})),
-    "pii": KindSpec(frozenset({"entities", "region"}), check=_check_entities(tuple(pii.ENTITIES))),
-    "secrets": KindSpec(frozenset({"entities"}), check=_check_entities(tuple(secrets.ENTITIES))),
-    "unicode": KindSpec(frozenset({"entities"}), check=_check_entities(tuple(unicode.ENTITIES))),
+    "pii": KindSpec(frozenset({"entities", "region"}), check=checks.check_entities(tuple(pii.ENTITIES))),
+    "secrets": KindSpec(frozenset({"entities"}), check=checks.check_entities(tuple(secrets.ENTITIES))),
+    "unicode": KindSpec(frozenset({"entities"}), check=checks.check_entities(tuple(unicode.ENTITIES))),
+    "tool_call": KindSpec(frozenset({"allowed_tools", "arguments", "schemas"}), check=tool_call.complaints, calls=True),
     "length": KindSpec(frozenset({"max_chars"}), frozenset({"max_chars"})),
     "prompt_leak": KindSpec(frozenset({"min_run"})),
 }

@@ -21,6 +21,7 @@ SIZE = re.compile(r"(\d+)\s*([kmg]?)i?b?", re.IGNORECASE)
 BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 NAME = re.compile(r"[!-~]+(?: [!-~]+)*")
 KEY_HASH = re.compile(r"sha256:[0-9a-fA-F]{64}")
+ROUTE = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 MAX_NAME = 128
 
 
@@ -81,6 +82,11 @@ def flag(value: object) -> bool:
     return truth
 
 
+def off(value: object) -> object:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
+
+
 def ratio(value: object) -> float:
     """A number from 0 to 1."""
     try:
@@ -123,6 +129,13 @@ def base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def route(value: str) -> str:
+    """Matched as it stands, so only what has a single spelling."""
+    if not ROUTE.fullmatch(value):
+        raise wrong("is not a plain path", "write it as /tokenize or /v1/score: no query, no `..`, no slash at the end")
+    return value
+
+
 def filled(value: str) -> str:
     if not value.strip():
         raise wrong("is blank")
@@ -133,8 +146,11 @@ Duration = Annotated[float, BeforeValidator(duration)]
 Size = Annotated[int, BeforeValidator(size)]
 Count = Annotated[int, BeforeValidator(count)]
 Flag = Annotated[bool, BeforeValidator(flag)]
+Off = BeforeValidator(off)
+"""Before a Literal that has the word `off`."""
 Ratio = Annotated[float, BeforeValidator(ratio)]
 Name = Annotated[str, AfterValidator(name)]
 KeyHash = Annotated[str, AfterValidator(key_hash)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
+Route = Annotated[str, AfterValidator(route)]
 Text = Annotated[str, Field(min_length=1), AfterValidator(filled)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 
 class Match(NamedTuple):
@@ -62,15 +62,19 @@ class Failure(NamedTuple):
     error: str
 
 
+Judged = TypeVar("Judged")
+Result = TypeVar("Result")
+
+
 def check_all(
-    checks: Sequence[tuple[int, Callable[[Window], Found]]], window: Window
-) -> tuple[list[tuple[int, Found]], list[Failure]]:
-    """Run every check on the window. A crash becomes a Failure, never an exception and never silence."""
-    found: list[tuple[int, Found]] = []
+    checks: Sequence[tuple[int, Callable[[Judged], Result]]], judged: Judged
+) -> tuple[list[tuple[int, Result]], list[Failure]]:
+    """Run every check on a window, or a call. A crash becomes a Failure, never an exception and never silence."""
+    found: list[tuple[int, Result]] = []
     failures: list[Failure] = []
     for index, check in checks:
         try:
-            found.append((index, check(window)))
+            found.append((index, check(judged)))
         except Exception as error:  # whatever a guard does wrong is a verdict; this is the one place that says so
             failures.append(Failure(index, type(error).__name__))
     return found, failures

@@ -8,39 +8,34 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from guards.fields import BaseUrl, Count, Duration, Flag, KeyHash, Name, Ratio, Reading, Size, Text, wrong
+from guards.fields import BaseUrl, Count, Duration, Flag, KeyHash, Name, Off, Ratio, Reading, Route, Size, Text, wrong
+from guards.media import Media
 from guards.problem import Complaint
+from guards.section import Section
+from guards.tools import ArgumentRule
 from guards.verdict import Mode, Stage
 
+Spotlight = Literal["off", "delimit", "datamark"]
 ActionName = Literal["allow", "flag", "redact", "revise", "escalate", "block"]
 
 DEFAULT_ACTION: dict[str, ActionName] = {"pii": "redact", "secrets": "redact", "unicode": "flag"}
 """By kind, where `block` would be too much."""
+
+DEFAULT_STAGES: dict[str, tuple[Stage, ...]] = {"tool_call": ("output",)}
+"""By kind, where one of the two has nothing to judge."""
 
 DEFAULT_TIMEOUT = {"guard_llm": "10s"}
 """By kind, where two seconds are too few."""
 
 REFUSAL = "I'm sorry, but I cannot assist with that request."
 SLACK = 200
-
-
-class Section(BaseModel):
-    """A mapping of the document. Validation errors never carry its values, which may be secrets."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
-        """A copy is another document: it does not inherit the hash."""
-        copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("hash", None)
-        return copied
 
 
 class Timeouts(Section):
@@ -152,11 +147,22 @@ class Rule(Section):
     model: Text | None = Field(default=None, examples=["meta-llama/Llama-Guard-3-8B"])
     api_key: SecretStr | None = Field(default=None, examples=["${GUARD_API_KEY}"])
     labels: dict[str, str] | None = Field(default=None, examples=["{LABEL_1: jailbreak}"])
-    """A local model's labels -> categories."""
+    """A model's labels -> categories; of the family `classify` all of them, in the order of the model's outputs."""
+    multi_label: Flag = Field(default=False, examples=["true"])
+    """Of the family `classify`: the labels do not exclude each other."""
     device: Text = Field(default="cpu", examples=["cuda:0"])
     remote_code: Flag = Field(default=False, examples=["true"])
     """Run the Python that comes with a model."""
     only_if: OnlyIf | None = Field(default=None, examples=["{guard: harm, between: [0.3, 0.8]}"])
+    cache: Flag = Field(default=True, examples=["false"])
+    """Scores of prompts are remembered."""
+    allowed_tools: tuple[Text, ...] | None = Field(default=None, examples=['[search, "files_*"]'])
+    """Names and globs; None: every tool that the request offers."""
+    arguments: tuple[ArgumentRule, ...] = Field(
+        default=(), examples=["[{tool: fetch, path: url, hosts: [example.org]}]"]
+    )
+    schemas: Annotated[Literal["enforce", "off"], Off] = Field(default="enforce", examples=["enforce"])
+    """Whether arguments must fit the JSON Schema that the request gives for them."""
 
     @model_validator(mode="before")
     @classmethod
@@ -167,6 +173,8 @@ class Rule(Section):
         kind, file, own = filled.get("kind"), filled.get("terms_file"), filled.get("terms", ())
         if "timeout" not in filled and isinstance(kind, str) and kind in DEFAULT_TIMEOUT:
             filled["timeout"] = DEFAULT_TIMEOUT[kind]
+        if "stages" not in filled and isinstance(kind, str) and kind in DEFAULT_STAGES:
+            filled["stages"] = DEFAULT_STAGES[kind]
         if "action" not in filled and isinstance(kind, str) and kind in DEFAULT_ACTION:
             filled["action"] = DEFAULT_ACTION[kind]
         if isinstance(info.context, Reading) and isinstance(file, str) and isinstance(own, list | tuple):
@@ -183,6 +191,10 @@ class KindSpec:
     required: frozenset[str] = frozenset()
     check: Callable[[Rule], Sequence[Complaint]] | None = None
     """What else is wrong with a rule whose values have the right types."""
+    cached: bool = False
+    """The same text gets the same scores again, so that they may be remembered."""
+    calls: bool = False
+    """Judges whole tool calls, not texts."""
 
 
 class Policy(Section):
@@ -196,13 +208,17 @@ class Policy(Section):
     escalation: Escalation = Field(
         default=Escalation(), examples=["{deliver: withhold, wait: 20s, deadline: 30m, on_deadline: block}"]
     )
+    spotlight: Annotated[Spotlight, Off] = Field(default="off", examples=["datamark"])
+    """How the model is shown which texts are data that nobody here wrote: tool results and documents."""
+    media: Media = Field(default=Media(), examples=["{hosts: [images.example.org], unjudged: flag}"])
     guards: tuple[Rule, ...] = Field(default=(), examples=["[{name: pii, kind: pii, action: redact}]"])
     on_log_failure: Literal["block", "allow"] = Field(default="block", examples=["block"])
 
     @cached_property
     def hash(self) -> str:
-        """Of everything that judges, the terms of `terms_file` included; names and places of files do not judge."""
-        return digest(self.model_dump(mode="json", exclude={"name": True, "guards": {"__all__": {"terms_file"}}}))
+        """Of everything that judges, the terms of `terms_file` included; names, files and caches do not judge."""
+        data = self.model_dump(mode="json", exclude={"name": True, "guards": {"__all__": {"terms_file", "cache"}}})
+        return digest(data)
 
 
 class Limits(Section):
@@ -215,7 +231,8 @@ class Limits(Section):
 
 class Tenant(Section):
     name: Name = Field(examples=["acme"])
-    keys: tuple[KeyHash, ...] = Field(min_length=1, examples=['["sha256:<64 hex digits>"]'])
+    keys: tuple[KeyHash, ...] = Field(default=(), min_length=1, examples=['["sha256:<64 hex digits>"]'])
+    """Beside those that `wardgate keys new` makes."""
     models: tuple[str, ...] = Field(min_length=1, examples=["[assistant]"])
     limits: Limits = Field(default=Limits(), examples=["{requests_per_minute: 600}"])
     policy: str | None = Field(default=None, examples=["support"])
@@ -229,6 +246,12 @@ class Server(Section):
     """For a request's body to arrive."""
     max_frame: Size = Field(default=8 << 20, examples=["8MB"])
     """Bytes of one frame of an upstream's stream."""
+    on_limiter_failure: Literal["allow", "block"] = Field(default="allow", examples=["allow"])
+    """What becomes of requests of a limited tenant while Redis is away."""
+    idempotency_ttl: Duration = Field(default=86400.0, examples=["24h"])
+    """For which the answer to a request with an `Idempotency-Key` is kept."""
+    idempotency_max_answer: Size = Field(default=1 << 20, examples=["1MB"])
+    """Bytes of the largest answer that is kept."""
 
 
 class Document(Section):
@@ -243,6 +266,8 @@ class Document(Section):
     )
     """None at all: the gateway is open."""
     server: Server = Field(default=Server(), examples=["{max_body: 32MB}"])
+    passthrough: tuple[Route, ...] = Field(default=(), examples=["[/tokenize, /v1/score]"])
+    """Paths that are handed to the upstream as they are, judged by nobody."""
 
     @cached_property
     def hash(self) -> str:

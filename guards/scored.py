@@ -2,6 +2,7 @@
 
 All rules of one classifier share its one pass over a text. Every reading of the text is scored, and the highest
 probability counts. A classifier that fails or is late is a verdict with `error`: its rule's `on_error` holds.
+Where the lane has a cache, only texts that are new to it are scored.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 
 from classifiers.classifier import Classifier, ClassifierError, Role, Sample, Scores
+from guards.cache import Memo, VerdictCache, fingerprint
 from guards.kinds.classifier import Thresholds
 from guards.lane import Duty
 from guards.text.decode import readings
@@ -46,6 +48,8 @@ class Scored:
     classifier: Classifier
     only_if: tuple[str, float, float] | None = None
     """(guard, low, high): runs only where that guard's score lies between."""
+    memo: Memo | None = None
+    """None: its scores are not remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class ScoredLane:
     rules: tuple[Scored, ...]
     stage: Stage
     folder: Folder
+    cache: VerdictCache | None = None
 
     @property
     def idle(self) -> bool:
@@ -91,8 +96,13 @@ class Round:
     patient: bool
     known: dict[tuple[str, int], float] = field(default_factory=dict)
     """(guard, index of the text) -> score, for the rules that wait for it."""
+    recalled: dict[bytes, Scores] = field(default_factory=dict)
+    """Key of a text -> its scores, of what the cache knows or a classifier has said since."""
+    prints: list[bytes] = field(default_factory=list)
+    """Fingerprints of the texts; none where nothing is remembered."""
 
     async def run(self) -> list[Verdict]:
+        await self._recall()
         verdicts: list[Verdict] = []
         for _, wave in groupby(sorted(self.lane.rules, key=depth), key=depth):
             teams: dict[int, list[Scored]] = {}
@@ -102,23 +112,57 @@ class Round:
                 verdicts += found
         return verdicts
 
+    async def _recall(self) -> None:
+        """One question to the cache, whatever the number of texts and classifiers."""
+        cache, memos = self.lane.cache, {rule.memo.source: rule.memo for rule in self.lane.rules if rule.memo}
+        if cache is None or not memos:
+            return
+        self.prints.extend(fingerprint(self._sample(text)) for text in self.texts)
+        keys = {memo.key(each): memo for memo in memos.values() for each in self.prints}
+        for (key, memo), data in zip(keys.items(), await cache.get_many(list(keys)), strict=True):
+            scores = memo.unpack(data) if data is not None else None
+            if scores is not None:
+                self.recalled[key] = scores
+
     async def _ask(self, rules: Sequence[Scored]) -> list[Verdict]:
         """What the rules of one classifier say."""
         wanted = [i for i in range(len(self.texts)) if any(self._applies(rule, i) for rule in rules)]
-        if not wanted:
-            return []
+        memo = common_memo(rules) if self.prints else None
+        best = self._remembered(memo, wanted)
+        fresh = [i for i in wanted if i not in best]
+        if not fresh:
+            return self._verdicts(rules, best, 0.0)
         began = time.perf_counter()
-        groups = [self._samples(self.texts[i]) for i in wanted]
-        limit = None if self.patient else allowed(rules, [self.texts[i] for i in wanted])
         try:
-            async with asyncio.timeout(limit):
-                scores = iter(await rules[0].classifier.classify([s for group in groups for s in group]))
+            found = await self._classify(rules, fresh)
         except TimeoutError:
-            return self._failed(rules, wanted, "timeout")
+            return [*self._verdicts(rules, best, 0.0), *self._failed(rules, fresh, "timeout")]
         except ClassifierError as error:
-            return self._failed(rules, wanted, error.reason)
-        best = {i: highest(list(islice(scores, len(group)))) for i, group in zip(wanted, groups, strict=True)}
-        return self._verdicts(rules, best, time.perf_counter() - began)
+            return [*self._verdicts(rules, best, 0.0), *self._failed(rules, fresh, error.reason)]
+        self._remember(memo, found)
+        best |= found
+        return self._verdicts(rules, {i: best[i] for i in wanted}, time.perf_counter() - began)
+
+    async def _classify(self, rules: Sequence[Scored], indices: Sequence[int]) -> dict[int, Scores]:
+        """The highest scores of each of these texts."""
+        groups = [self._samples(self.texts[i]) for i in indices]
+        limit = None if self.patient else allowed(rules, [self.texts[i] for i in indices])
+        async with asyncio.timeout(limit):
+            scores = iter(await rules[0].classifier.classify([s for group in groups for s in group]))
+        return {i: highest(list(islice(scores, len(group)))) for i, group in zip(indices, groups, strict=True)}
+
+    def _remembered(self, memo: Memo | None, indices: Sequence[int]) -> dict[int, Scores]:
+        if memo is None:
+            return {}
+        keys = {i: memo.key(self.prints[i]) for i in indices}
+        return {i: self.recalled[key] for i, key in keys.items() if key in self.recalled}
+
+    def _remember(self, memo: Memo | None, found: Mapping[int, Scores]) -> None:
+        if memo is None or self.lane.cache is None:
+            return
+        keyed = {memo.key(self.prints[i]): scores for i, scores in found.items()}
+        self.recalled.update(keyed)
+        self.lane.cache.put_many({k: data for k, scores in keyed.items() if (data := memo.pack(scores)) is not None})
 
     def _applies(self, rule: Scored, index: int) -> bool:
         if rule.only_if is None:
@@ -127,10 +171,12 @@ class Round:
         score = self.known.get((guard, index))
         return score is not None and low <= score <= high
 
+    def _sample(self, text: Text) -> Sample:
+        return Sample(text.text, text.role, text.prompt[:CONTEXT])
+
     def _samples(self, text: Text) -> list[Sample]:
-        prompt = text.prompt[:CONTEXT]
-        first = Sample(text.text, text.role, prompt)
-        return [first, *(Sample(r, text.role, prompt) for r in readings(text.text, self.lane.folder))]
+        first = self._sample(text)
+        return [first, *(replace(first, text=r) for r in readings(text.text, self.lane.folder))]
 
     def _verdicts(self, rules: Sequence[Scored], best: Mapping[int, Scores], took: float) -> list[Verdict]:
         found: list[Verdict] = []
@@ -186,6 +232,12 @@ def allowed(rules: Sequence[Scored], texts: Sequence[Text]) -> float:
     """
     size = sum(len(t.text) for t in texts)
     return max(rule.duty.timeout for rule in rules) * min(1 + size // PAGE, PAGES)
+
+
+def common_memo(rules: Sequence[Scored]) -> Memo | None:
+    """None where a rule wants each text judged anew: the others share its pass."""
+    memos = [rule.memo for rule in rules]
+    return memos[0] if all(memo is not None for memo in memos) else None
 
 
 def highest(scores: Sequence[Scores]) -> dict[str, float]:

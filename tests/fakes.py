@@ -49,6 +49,44 @@ def chat_frame(delta: Mapping[str, Any], index: int = 0, finish: str | None = No
     return frame(head("chat.completion.chunk") | {"choices": [choice]})
 
 
+def text_json(*texts: str, **choice: Any) -> bytes:
+    """A whole answer of `/v1/completions` with these choices; keywords go into each of them."""
+    choices = [text_choice(text, i, "stop") | choice for i, text in enumerate(texts)]
+    return json.dumps(text_head() | {"choices": choices, "usage": USAGE}).encode()
+
+
+def text_frames(deltas: Sequence[str], n: int = 1, usage: bool = False) -> list[bytes]:
+    """A streamed answer of `/v1/completions` as vLLM frames it: a frame for each delta and choice, usage, `[DONE]`."""
+    frames = [text_frame(delta, i) for delta in deltas for i in range(n)]
+    frames += [text_frame("", i, "stop") for i in range(n)]
+    if usage:
+        frames.append(frame(text_head() | {"choices": [], "usage": USAGE}))
+    return [*frames, b"data: [DONE]\n\n"]
+
+
+def text_frame(text: str, index: int = 0, finish: str | None = None, **choice: Any) -> bytes:
+    return frame(text_head() | {"choices": [text_choice(text, index, finish) | choice]})
+
+
+def text_choice(text: str, index: int, finish: str | None) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": None, "finish_reason": finish, "stop_reason": None}
+
+
+def text_head() -> dict[str, Any]:
+    return {"id": "cmpl-1", "object": "text_completion", "created": 1700000000, "model": "fake"}
+
+
+def text_logprobs(tokens: Sequence[str], offset: int = 0) -> dict[str, Any]:
+    """The columns of `/v1/completions`; each token has itself and one more as alternatives."""
+    offsets = [offset + sum(map(len, tokens[:i])) for i in range(len(tokens))]
+    return {
+        "tokens": list(tokens),
+        "token_logprobs": [-0.5 for _ in tokens],
+        "top_logprobs": [{token: -0.5, f"{token}s": -2.0} for token in tokens],
+        "text_offset": offsets,
+    }
+
+
 def frame(data: Mapping[str, Any]) -> bytes:
     return b"data: " + json.dumps(data).encode() + b"\n\n"
 

@@ -17,11 +17,13 @@ from gateway.cli import app
 from gateway.errors import UpstreamRefused, WardgateError
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from guards.catalog import DEFAULT_CATEGORY, KINDS
+from guards.catalog import KINDS
+from guards.checks import DEFAULT_CATEGORY
 from guards.document import load
 from guards.fields import DURATION, SECONDS, size
-from guards.kinds import pii, secrets, unicode
-from guards.policy import Document, Section
+from guards.kinds import pii, secrets, tool_call, unicode
+from guards.policy import Document
+from guards.section import Section
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -130,7 +132,9 @@ def test_every_guard_kind_stands_in_the_readme_with_its_keys_and_category(kind: 
 
 
 @pytest.mark.parametrize(
-    "entities", [pii.ENTITIES, secrets.ENTITIES, unicode.ENTITIES], ids=["pii", "secrets", "unicode"]
+    "entities",
+    [pii.ENTITIES, secrets.ENTITIES, unicode.ENTITIES, tool_call.ENTITIES],
+    ids=["pii", "secrets", "unicode", "tool_call"],
 )
 def test_every_entity_stands_in_the_readme(entities: Mapping[str, object]) -> None:
     missing = [name for name in entities if not any(row[0] == f"`{name}`" and len(row) == 2 for row in rows(name))]

@@ -1,10 +1,11 @@
-"""The families by the names that a config may use. `classify` is not among them: it needs the model's labels."""
+"""The families by the names that a config may use. `classify` needs the model's labels besides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from classifiers.served.classes import Classes
 from classifiers.served.family import Family
 from classifiers.served.granite import GraniteGuardian
 from classifiers.served.llama_guard import LlamaGuard
@@ -29,3 +30,15 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "gpt_oss_safeguard": Safeguard(),
     }
 )
+
+CLASSES = "classify"
+HARMLESS = "safe"
+"""What the config calls a label that stands for no category."""
+
+
+def family_of(name: str, labels: Mapping[str, str], *, exclusive: bool = True) -> Family | None:
+    """The family of that name, or None. `labels`: of `classify`, in the order of the model's outputs."""
+    if name != CLASSES:
+        return FAMILIES.get(name)
+    known = tuple((label, "" if category == HARMLESS else category) for label, category in labels.items())
+    return Classes(known, exclusive)

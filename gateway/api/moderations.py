@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from classifiers.classifier import ClassifierError, Sample, Scores
 from classifiers.embedded import Embedded
+from gateway.access import Access
 from gateway.api.asgi import parse_object, read_body
 from gateway.classifying import Classifying
 from gateway.config import Config
@@ -52,17 +53,19 @@ FLAGGING = ("harm", "toxicity")
 """Ours that flag by themselves, whichever hazard it is."""
 
 
-def moderation_routes(config: Config, classifying: Classifying, metrics: Metrics) -> APIRouter:
+def moderation_routes(config: Config, classifying: Classifying, metrics: Metrics, access: Access) -> APIRouter:
     """The route, answered by the model that ships in the package."""
     routes = APIRouter()
 
     @routes.post("/v1/moderations")
     async def moderations(request: Request) -> Response:
-        plan = config.plan
-        plan.tenant(request.headers.get("authorization"))
-        limits = plan.document.server
-        body = await read_body(request.scope, request.receive, limits.max_body, limits.body_timeout)
-        texts = inputs(parse_object(body).get("input"))
+        limits = config.plan.document.server
+        async with access.admitted(request.scope) as headers:
+            body = await read_body(request.scope, request.receive, limits.max_body, limits.body_timeout)
+            answer = await moderate(inputs(parse_object(body).get("input")))
+        return Response(orjson.dumps(answer), media_type="application/json", headers=dict(headers))
+
+    async def moderate(texts: list[str]) -> dict[str, Any]:
         if sum(map(len, texts)) > MAX_CHARS:
             raise InvalidRequest(f"`input` may hold {MAX_CHARS:,} characters at most.", param="input")
         embedded = await classifying.shipped()
@@ -72,8 +75,7 @@ def moderation_routes(config: Config, classifying: Classifying, metrics: Metrics
             metrics.guard_errors.labels("moderations", error.reason).inc()
             raise ClassifierUnavailable("The classifier cannot take more texts now; ask again.") from None
         results = [result(s, embedded) for s in scores]
-        answer = {"id": f"modr-{uuid.uuid4().hex}", "model": f"{embedded.name}-{embedded.version}", "results": results}
-        return Response(orjson.dumps(answer), media_type="application/json")
+        return {"id": f"modr-{uuid.uuid4().hex}", "model": f"{embedded.name}-{embedded.version}", "results": results}
 
     return routes
 

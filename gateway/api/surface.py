@@ -7,11 +7,14 @@ import re
 import secrets
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import orjson
 
+from gateway.access import Access
+from gateway.admission import Visit
+from gateway.api.anthropic import body_of, ids_of
 from gateway.api.asgi import (
     JSON_HEADER,
     ClientGone,
@@ -29,7 +32,7 @@ from gateway.errors import FlagNotDurable, MethodNotAllowed, WardgateError
 from gateway.exchange import Exchange
 from gateway.metrics import Metrics
 from gateway.pipeline import Run
-from gateway.plan import OPEN, Plan
+from gateway.plan import OPEN
 from gateway.record import Keeper, Record
 from gateway.wire.surface import Wire
 
@@ -37,32 +40,31 @@ LOG = logging.getLogger("wardgate")
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
-class Plans(Protocol):
-    """Whoever knows the plan in force."""
-
-    @property
-    def plan(self) -> Plan: ...
-
-
 @dataclass(slots=True)
 class Surface:
     """Parses, finds tenant, model and policy, runs the exchange, and turns errors into answers."""
 
     wire: Wire
-    plans: Plans
+    access: Access
     keeper: Keeper
     metrics: Metrics
+    bind: Callable[[Exchange], Wire] | None = None
+    """For a wire that must know whose exchange it serves: makes the one for an exchange."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         self.metrics.inflight.inc()
         given = header(scope, b"x-request-id")
         id = given if given and SANE_ID.fullmatch(given) else secrets.token_hex(16)
-        status, run = "499", None
+        status, run, visit = "499", None, None
         try:
-            run = await self._open(scope, receive, send, id, began)
-            await self._serve(run, receive, send)
-            status = str(run.status)
+            visit = self.access.visit(scope)
+            send = visit.over(send)
+            run = await self._open(scope, receive, send, id, began, visit=visit)
+            replayed = await visit.once.replay(id, send) if visit.once else None
+            if replayed is None:
+                await self._serve(run, receive, send)
+            status = str(replayed or run.status)
         except ClientGone:
             if run is not None:
                 await run.record.client_gone()
@@ -74,6 +76,8 @@ class Surface:
             LOG.error("defect in request %s: %s", id, place_of(defect))
             await self._fail(send, id, run, WardgateError("Internal error."))
         finally:
+            if visit is not None:
+                visit.leave()
             self.metrics.inflight.dec()
             self._count(run, status, time.perf_counter() - began)
 
@@ -84,20 +88,24 @@ class Surface:
         if run is not None and run.record.parts:
             self.metrics.flags.inc()
 
-    async def _open(self, scope: Scope, receive: Receive, send: Send, id: str, began: float) -> Run:
+    async def _open(self, scope: Scope, receive: Receive, send: Send, id: str, began: float, *, visit: Visit) -> Run:
         """The exchange that a request asks for."""
         if scope["method"] != "POST":
             raise MethodNotAllowed(f"{self.wire.route} takes POST.", headers={"allow": "POST"})
-        plan = self.plans.plan
-        tenant = plan.tenant(header(scope, b"authorization"))
+        plan, tenant = visit.plan, visit.tenant
         limits = plan.document.server
-        request = parse_object(await read_body(scope, receive, limits.max_body, limits.body_timeout))
+        raw = await read_body(scope, receive, limits.max_body, limits.body_timeout)
+        request = parse_object(raw)
         served = plan.serve(request.get("model"), tenant)
+        await visit.admit(request)
         who = tenant.name if tenant else OPEN
         exchange = Exchange(id, who, str(request["model"]), served.guarded.label, self.wire.route, request)
         policy = served.guarded.policy
         record = Record(exchange, self.keeper, self.metrics, policy.on_log_failure, began)
-        return Run(self.wire, exchange, served, record, self.metrics, send, limits.max_frame, began=began)
+        if visit.once is not None:
+            visit.once.read(self.wire.route, raw, lambda: record.outcome == "complete")
+        usage, wire = visit.usage, self.bind(exchange) if self.bind else self.wire
+        return Run(wire, exchange, served, record, self.metrics, send, limits.max_frame, usage=usage, began=began)
 
     async def _serve(self, run: Run, receive: Receive, send: Send) -> None:
         try:
@@ -113,7 +121,7 @@ class Surface:
     async def _answer_error(self, send: Send, run: Run, error: WardgateError) -> None:
         """An error of an exchange: its headers and findings go with it."""
         run.record.outcome, run.status = error.code, error.status
-        body = error.body()
+        body = body_of(self.wire.route, error)
         if run.exchange.verdicts:
             body = {**body, "wardgate": run.wardgate()}
         headers = [JSON_HEADER, *run.headers(), *encode_headers(error.headers.items())]
@@ -123,10 +131,11 @@ class Surface:
         if run is not None and run.started:
             await run.end_broken(error)
             return
-        pairs = [("x-request-id", id), *error.headers.items()]
+        pairs = list(error.headers.items())
         if error.status in (408, 413):
             pairs.append(("connection", "close"))
-        await send_bytes(send, error.status, [JSON_HEADER, *encode_headers(pairs)], orjson.dumps(error.body()))
+        body = orjson.dumps(body_of(self.wire.route, error))
+        await send_bytes(send, error.status, [JSON_HEADER, *ids_of(self.wire.route, id), *encode_headers(pairs)], body)
 
 
 async def kept(run: Run, error: WardgateError) -> WardgateError:

@@ -16,6 +16,7 @@ from gateway.upstream.protocol import ReplicaState
 from gateway.upstream.replica import Replica, Replicas
 
 TRIES = 3
+JSON_TYPE = b"content-type: application/json\r\n"
 ELSEWHERE = frozenset({502, 503, 504})
 """The replica cannot answer now; another one may."""
 
@@ -57,7 +58,8 @@ class Upstream:
         self._replicas = Replicas([Replica(url, make()) for url in base_urls])
         self._tries = min(len(base_urls), TRIES)
         self._timeouts = timeouts or Timeouts()
-        self._headers = base_headers(api_key)
+        self._typeless = base_headers(api_key)
+        self._headers = JSON_TYPE + self._typeless
         self._open = False
 
     async def start(self) -> None:
@@ -114,7 +116,8 @@ class Upstream:
         try:
             if connection is None:
                 connection = await self._connect(replica)
-            head = replica.lines(method, path) + self._headers + header_lines(headers, len(body))
+            common = self._typeless if "content-type" in headers else self._headers
+            head = replica.lines(method, path) + common + header_lines(headers, len(body))
             await connection.ask(head, body, self._timeouts.read, self._timeouts.idle)
         except BaseException as error:
             replica.leave()
@@ -157,7 +160,7 @@ class Upstream:
 
 def base_headers(api_key: str | None) -> bytes:
     """What every request carries. Answers are wanted uncompressed: near by, bytes are cheaper than time."""
-    headers = {"accept-encoding": "identity", "content-type": "application/json", "user-agent": "wardgate"}
+    headers = {"accept-encoding": "identity", "user-agent": "wardgate"}
     return encode(headers | ({"authorization": f"Bearer {api_key}"} if api_key else {}))
 
 

@@ -94,9 +94,12 @@ class Pool:
 
 
 def target(url: SplitResult, path: str) -> bytes:
-    """The request target (RFC 9112, section 3.2.1) of a path under a base URL."""
+    """The request target (RFC 9112, section 3.2.1) of a path under a base URL, or beside its `/v1`: `/../tokenize`."""
     query = f"?{url.query}" if url.query else ""
-    return quote(f"{url.path.rstrip('/')}{path}{query}", safe="/?&=%:@!$'()*+,;~-._").encode()
+    base = url.path.rstrip("/")
+    if path.startswith("/../"):
+        base, path = base.removesuffix("/v1"), path.removeprefix("/..")
+    return quote(f"{base}{path}{query}", safe="/?&=%:@!$'()*+,;~-._").encode()
 
 
 def authority(url: SplitResult) -> str:

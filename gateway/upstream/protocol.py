@@ -64,6 +64,10 @@ class ModelServer(Protocol):
     async def close(self) -> None: ...
 
     async def open(self, path: str, body: bytes, headers: Mapping[str, str], method: str = "POST") -> Answer:
-        """Sends a request; returns with the head of the answer. `path` follows the base URL: `/chat/completions`."""
+        """Sends a request; returns with the head of the answer.
+
+        `path` follows the base URL: `/chat/completions`; `/../tokenize` stands beside its `/v1`. The upstream's key and
+        the headers that every request has are added; `content-type` is JSON where `headers` do not say another.
+        """
 
     def states(self) -> list[ReplicaState]: ...

@@ -26,7 +26,8 @@ class Replica:
         if known is None:
             host = authority(self._url).encode("idna" if not self._url.netloc.isascii() else "ascii")
             known = b"%s %s HTTP/1.1\r\nhost: %s\r\n" % (method.encode(), target(self._url, path), host)
-            self._lines[method, path] = known
+            if "?" not in path:  # queries are many
+                self._lines[method, path] = known
         return known
 
     def take(self) -> None:

@@ -1,8 +1,9 @@
-"""The JSON that vLLM writes for chat completions."""
+"""The JSON that vLLM writes for chat completions, and its parts that other surfaces share."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,6 +91,15 @@ def weighed(token: str, rank: int) -> JSON:
     """A token with a likelihood that falls with its rank and varies with its length."""
     probability = (0.5 + 0.4 / (1 + len(token) % 5)) / (1 + 3 * rank)
     return {"token": token, "logprob": math.log(probability), "bytes": list(token.encode(errors="replace"))}
+
+
+def tokens_of(text: str) -> list[str]:
+    """About a word each, with the space before it, as tokenizers cut."""
+    return re.findall(r"\s*\S+", text)
+
+
+def count(value: object) -> int | None:
+    return value if type(value) is int and value > 0 else None
 
 
 def frame(data: JSON) -> bytes:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import orjson
 
 from gateway.errors import UpstreamBroken
-from gateway.upstream import shapes
+from gateway.upstream import shapes, simulated_text
 from gateway.upstream.persona import speak
 from gateway.upstream.protocol import ReplicaState
-from gateway.upstream.shapes import ChatShapes, Said
+from gateway.upstream.shapes import ChatShapes, Said, count, tokens_of
 
 URL = "simulated:"
 LONGEST_THOUGHT = 0.4
@@ -67,21 +66,35 @@ class Simulated:
     async def open(self, path: str, body: bytes, headers: Mapping[str, str], method: str = "POST") -> SimulatedAnswer:
         if (method, path) == ("GET", "/models"):
             return self._json(200, orjson.dumps({"object": "list", "data": [{"id": "simulated", "object": "model"}]}))
-        if (method, path) != ("POST", "/chat/completions"):
-            return self._json(404, shapes.error("The simulated model only chats.", "NotFoundError", 404))
+        known = {"/chat/completions": self._chat, "/completions": self._complete, "/embeddings": self._embed}
+        if method != "POST" or path not in known:
+            return self._json(404, shapes.error("The simulated model does not know this.", "NotFoundError", 404))
         try:
-            ask = parse(body)
+            return await known[path](body, hashlib.sha256(body).hexdigest()[:32])
         except ValueError as error:
             return self._json(400, shapes.error(str(error), "BadRequestError", 400))
-        return await self._chat(ask, hashlib.sha256(body).hexdigest()[:32])
 
-    async def _chat(self, ask: Ask, name: str) -> SimulatedAnswer:
+    async def _chat(self, body: bytes, name: str) -> SimulatedAnswer:
+        ask = parse(body)
         written = ChatShapes(f"chatcmpl-{name}", int(self._clock()), ask.model, ask.prompt_tokens, ask.top)
         choices = [say(ask, index) for index in range(ask.choices)]
         if ask.stream:
             return self._answer(200, STREAM_HEADERS, frames(written, choices, usage=ask.usage), self._pause)
-        await asyncio.sleep(min(self._pause * max(len(said.tokens) for said in choices), LONGEST_THOUGHT))
+        await self._think(choices)
         return self._json(200, orjson.dumps(written.whole(choices)))
+
+    async def _complete(self, body: bytes, name: str) -> SimulatedAnswer:
+        written, data = simulated_text.completion(body, name, int(self._clock()))
+        if data.get("stream") is True:
+            return self._answer(200, STREAM_HEADERS, written.frames(usage=wants_usage(data)), self._pause)
+        await self._think(written.choices)
+        return self._json(200, orjson.dumps(written.whole()))
+
+    async def _embed(self, body: bytes, name: str) -> SimulatedAnswer:
+        return self._json(200, orjson.dumps(simulated_text.embeddings(body, name, int(self._clock()))))
+
+    async def _think(self, choices: Sequence[Said]) -> None:
+        await asyncio.sleep(min(self._pause * max(len(said.tokens) for said in choices), LONGEST_THOUGHT))
 
     def _json(self, status: int, body: bytes) -> SimulatedAnswer:
         return self._answer(status, JSON_HEADERS, [body], 0)
@@ -166,11 +179,6 @@ def say(ask: Ask, index: int) -> Said:
     return Said(tokens, "stop")
 
 
-def tokens_of(text: str) -> list[str]:
-    """About a word each, with the space before it, as tokenizers cut."""
-    return re.findall(r"\s*\S+", text)
-
-
 def parse(body: bytes) -> Ask:
     """Raises `ValueError` (orjson's is one) with a text for the client."""
     data = orjson.loads(body)
@@ -178,7 +186,6 @@ def parse(body: bytes) -> Ask:
     if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
         raise ValueError("messages must be a list of messages, with at least one")
     spoken = [(str(message.get("role")), text_of(message.get("content"))) for message in messages]
-    options = data.get("stream_options")
     return Ask(
         model=str(data.get("model", "simulated")),
         question=next((text for role, text in reversed(spoken) if role == "user"), ""),
@@ -187,7 +194,7 @@ def parse(body: bytes) -> Ask:
         choices=min(count(data.get("n")) or 1, MAX_CHOICES),
         max_tokens=count(data.get("max_completion_tokens")) or count(data.get("max_tokens")),
         stream=data.get("stream") is True,
-        usage=isinstance(options, dict) and options.get("include_usage") is True,
+        usage=wants_usage(data),
         top=(count(data.get("top_logprobs")) or 0) if data.get("logprobs") is True else None,
     )
 
@@ -200,5 +207,6 @@ def text_of(content: object) -> str:
     return "\n".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
 
 
-def count(value: object) -> int | None:
-    return value if type(value) is int and value > 0 else None
+def wants_usage(data: Mapping[str, object]) -> bool:
+    options = data.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True

@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from guards.stream import Decision
 
-TOKEN = re.compile(r'\\u[0-9a-fA-F]{4}|\\.|"|[^"\\]+', re.DOTALL)
+PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+"""Two escapes that spell one character (RFC 8259, section 7)."""
+TOKEN = re.compile(PAIR + r'|\\u[0-9a-fA-F]{4}|\\.|"|[^"\\]+', re.DOTALL)
 SIMPLE = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "/": "/", "\\": "\\", '"': '"'}
 SCALAR = re.compile(r"[-+.\w]+")
 
@@ -60,9 +62,12 @@ class Arguments:
     def redact(self, decisions: Sequence[Decision], redacts: Callable[[Decision], bool]) -> str:
         """The raw arguments with the found spans replaced inside their strings; numbers become strings."""
         edits: list[tuple[int, int, str]] = []
-        for decision in decisions:
-            if redacts(decision):
-                edits += self._edits(decision.match.start, decision.match.end, decision.match.placeholder)
+        done = 0
+        for decision in decisions:  # in order: of two that overlap, the first leaves the other what lies beyond it
+            match = decision.match
+            if redacts(decision) and match.end > done:
+                edits += self._edits(max(match.start, done), match.end, match.placeholder)
+                done = match.end
         out: list[str] = []
         at = 0
         for start, end, text in sorted(edits):
@@ -105,12 +110,13 @@ def _scalars(piece: Piece, low: int, high: int, placeholder: str) -> list[tuple[
 
 def _decode(part: str) -> str:
     if part.startswith("\\u"):
-        return chr(int(part[2:], 16))
+        high, low = int(part[2:6], 16), int(part[8:] or "0", 16)
+        return chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF)) if low else chr(high)
     if part.startswith("\\"):
         return SIMPLE.get(part[1:], part[1:])
     return part
 
 
 def _paired(text: str) -> str:
-    """Surrogates left by `\\ud83d\\ude00` cannot be encoded; the view shows them as they are, one character each."""
+    """Half a pair cannot be encoded."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)

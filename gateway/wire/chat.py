@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
-from gateway.errors import UpstreamBroken, UpstreamRefused, WardgateError
+from gateway.errors import WardgateError
 from gateway.wire import prompt as prompts
-from gateway.wire.choice import ChoiceFilter, Judge
+from gateway.wire.chat_answer import ChatAnswer
+from gateway.wire.chat_frames import NO_USAGE, ending, head, refused_choice, refused_frames, wanted, wants_usage
+from gateway.wire.choice import Judge
 from gateway.wire.prompt import TextSlot, check_common
 from gateway.wire.sse import DONE, frame
-from gateway.wire.surface import Ask, Track
+from gateway.wire.surface import Ask
 from guards.policy import SystemPrompt
-
-PROMPT_ECHOES = ("prompt_logprobs", "prompt_token_ids", "prompt_text")
-"""Fields in which vLLM repeats the prompt, the owner's part included."""
-TOKEN_IDS = ("token_ids",)
-"""Fields that spell the answer in token ids, past every guard that reads text."""
-NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
 class ChatWire:
@@ -44,20 +38,16 @@ class ChatWire:
         out = dict(request)
         if prompt is not None:
             out["messages"] = prompts.with_system_prompt(request["messages"], prompt)
-            for name in prompts.UNDOES_PROMPT:
-                out.pop(name, None)
-        if guarded and out.get("return_tokens_as_token_ids"):
-            out["return_tokens_as_token_ids"] = False  # ids are text that no guard can read
-        return out
+        return prompts.kept_readable(out, prompt, guarded=guarded)
 
     def refused(self, ask: Ask) -> bytes:
-        choices = [refused_choice(i, ask.refusal) for i in range(wanted(ask.request))]
+        choices = [refused_choice(i, ask) for i in range(wanted(ask.request))]
         body = {**head(ask, "chat.completion"), "choices": choices, "usage": NO_USAGE}
         return orjson.dumps({**body, "wardgate": ask.findings()})
 
     def refused_stream(self, ask: Ask) -> bytes:
         known, indices = head(ask, "chat.completion.chunk"), list(range(wanted(ask.request)))
-        out = refused_frames(known, ask.refusal, indices, role=True, wardgate=ask.findings())
+        out = refused_frames(known, ask, indices, role=True, wardgate=ask.findings())
         return out + ending(known, NO_USAGE if wants_usage(ask.request) else None)
 
     def broken(self, error: WardgateError) -> bytes:
@@ -65,287 +55,3 @@ class ChatWire:
 
     def answer(self, ask: Ask, judge: Judge, *, guarded: bool) -> ChatAnswer:
         return ChatAnswer(ask, judge, guarded)
-
-
-def wanted(request: dict[str, Any]) -> int:
-    """How many choices the request asks for, within what a gateway itself would write."""
-    n = request.get("n")
-    return n if isinstance(n, int) and 1 <= n <= 128 else 1
-
-
-def wants_usage(request: dict[str, Any]) -> bool:
-    options = request.get("stream_options")
-    return isinstance(options, dict) and bool(options.get("include_usage"))
-
-
-def head(ask: Ask, kind: str) -> dict[str, Any]:
-    """Of an answer that the gateway writes itself."""
-    return {"id": f"chatcmpl-{ask.id}", "object": kind, "created": int(time.time()), "model": ask.model}
-
-
-@dataclass(slots=True)
-class ChatAnswer:
-    """Implements `AnswerFilter`."""
-
-    ask: Ask
-    judge: Judge
-    guarded: bool = True
-    done: bool = False
-    clean: bool = False
-    choices: dict[int, ChoiceFilter] = field(default_factory=dict)
-    last: dict[str, Any] = field(default_factory=dict)
-    """id, object, created and model of the first chunk."""
-    usage: bytes | None = None
-    """The upstream's usage chunk."""
-    spoken: bool = False
-    """A chunk has been let go: the role is told."""
-    expected: int = field(init=False)
-    """How many choices the request asked for."""
-    stripped: tuple[str, ...] = field(init=False)
-    """Fields that show the owner's prompt, or the answer in a form that no guard reads."""
-
-    def __post_init__(self) -> None:
-        n = self.ask.request.get("n")
-        self.expected = n if isinstance(n, int) else 1
-        self.stripped = (
-            *(PROMPT_ECHOES if self.ask.hide_prompt else ()),
-            *(() if self.judge.lane.idle else TOKEN_IDS),
-        )
-
-    @property
-    def over(self) -> bool:
-        ended = sum(c.blocked or c.finished for c in self.choices.values())
-        return ended >= max(self.expected, len(self.choices), 1)
-
-    @property
-    def held(self) -> int:
-        return sum(c.held for c in self.choices.values())
-
-    # -- whole answers
-
-    def whole(self, body: dict[str, Any]) -> tuple[bool, list[int]]:
-        return self._feed(body, "message")
-
-    def refuse_whole(self, body: dict[str, Any], choices: Iterable[int]) -> None:
-        gone = set(choices)
-        for choice in body["choices"]:
-            if (index := choice.get("index", 0)) in gone:
-                choice.clear()
-                choice.update(self.refused_choice(index))
-
-    def refused_choice(self, index: int) -> dict[str, Any]:
-        return refused_choice(index, self.ask.refusal)
-
-    # -- streams
-
-    def frame(self, payload: bytes, out: list[bytes]) -> list[int]:
-        if payload == b"[DONE]":
-            self.done = self.clean = True
-            return []
-        chunk = parse_chunk(payload)
-        if "error" in chunk and "choices" not in chunk:
-            raise upstream_said(chunk)
-        self._remember(chunk)
-        changed, blocked = self._feed(chunk, "delta")
-        if not chunk["choices"] and "usage" in chunk:  # sent at the end, after every choice
-            self.usage = orjson.dumps(chunk) if changed else payload
-        elif not changed or not empty(chunk):
-            self.spoken = True
-            data = orjson.dumps(chunk) if changed else payload
-            out.append(self._with_findings(data) if self._last(chunk) else frame(data))
-        return blocked
-
-    def _remember(self, chunk: dict[str, Any]) -> None:
-        if not self.last:
-            keys = ("id", "object", "created", "model")
-            self.last = {k: chunk[k] for k in keys if k in chunk}
-
-    def _last(self, chunk: dict[str, Any]) -> bool:
-        return any(c.get("finish_reason") for c in chunk["choices"]) and self.over
-
-    def _with_findings(self, data: bytes) -> bytes:
-        self.watch()
-        return b"data: " + data.rstrip()[:-1] + b',"wardgate":' + orjson.dumps(self.ask.findings()) + b"}\n\n"
-
-    def refuse(self, choices: Sequence[int], out: list[bytes]) -> None:
-        for index in choices:
-            self.choices[index].blocked = True
-        findings = None
-        if self.over:
-            findings = self.ask.findings()
-            self.done = True
-        out.append(self.refusing(list(choices), findings))
-        self.spoken = True
-
-    def refusing(self, choices: list[int], findings: dict[str, Any] | None) -> bytes:
-        return refused_frames(self.last, self.ask.refusal, choices, role=not self.spoken, wardgate=findings)
-
-    def flush(self, out: list[bytes]) -> list[int]:
-        blocked: list[int] = []
-        for index, known in self.choices.items():
-            if known.blocked or known.finished or not self.guarded:
-                continue
-            choice: dict[str, Any] = {"index": index, "delta": {}, "finish_reason": None}
-            self.judged(known, choice, "delta", final=True)
-            chunk = {**self.last, "choices": [choice]}
-            if not empty(chunk):
-                out.append(frame(orjson.dumps(chunk)))
-            if known.blocked:
-                blocked.append(index)
-        return blocked
-
-    def ending(self) -> bytes:
-        if self.usage is not None:
-            return frame(self.usage) + DONE
-        return ending(self.last, NO_USAGE if wants_usage(self.ask.request) else None)
-
-    def without(self, data: bytes, choices: Sequence[int]) -> bytes:
-        return b"".join(self._again(f, choices) for f in data.split(b"\n\n") if f)
-
-    def _again(self, held: bytes, gone: Sequence[int]) -> bytes:
-        chunk = orjson.loads(held.removeprefix(b"data: "))
-        known = len(chunk["choices"])
-        chunk["choices"] = [c for c in chunk["choices"] if c.get("index", 0) not in gone]
-        if not chunk["choices"] and known:
-            return b""
-        if "wardgate" in chunk:
-            chunk["wardgate"] = self.ask.findings()
-        return frame(orjson.dumps(chunk))
-
-    # -- both
-
-    def _feed(self, chunk: dict[str, Any], key: str) -> tuple[bool, list[int]]:
-        """Filter a chunk in place: whether it changed, and which choices it left blocked."""
-        choices = chunk.get("choices")
-        if not isinstance(choices, list):
-            raise UpstreamBroken("The upstream sent a chunk of unknown shape.")
-        changed = bool(self.stripped) and self._strip(chunk)
-        blocked: list[int] = []
-        kept: list[dict[str, Any]] = []
-        for choice in choices:
-            known, ended = self._known(choice)
-            if ended:
-                changed = True
-                continue
-            kept.append(choice)
-            if self.guarded:
-                changed |= self._filter(known, choice, key, blocked)
-            elif choice.get("finish_reason") is not None:
-                known.finished = True
-        if len(kept) != len(choices):
-            chunk["choices"] = kept
-        return changed, blocked
-
-    def _known(self, choice: object) -> tuple[ChoiceFilter, bool]:
-        """The choice, and whether it was blocked before."""
-        if not isinstance(choice, dict) or not isinstance(choice.get("index", 0), int):
-            raise UpstreamBroken("The upstream sent a choice of unknown shape.")
-        index: int = choice.get("index", 0)
-        known = self.choices.get(index)
-        if known is None:
-            known = self.choices[index] = self.choice(index)
-        return known, known.blocked
-
-    def choice(self, index: int) -> ChoiceFilter:
-        return ChoiceFilter(index, self.judge)
-
-    def _filter(self, known: ChoiceFilter, choice: dict[str, Any], key: str, blocked: list[int]) -> bool:
-        final = key == "message" or choice.get("finish_reason") is not None
-        changed = self._strip(choice) if not self.judge.lane.idle else False
-        changed |= self.judged(known, choice, key, final=final)
-        if known.blocked:
-            blocked.append(known.index)
-            choice["finish_reason"] = None
-            choice.pop("logprobs", None)
-            changed = True
-        return changed
-
-    def judged(self, known: ChoiceFilter, choice: dict[str, Any], key: str, *, final: bool) -> bool:
-        """Filter one chunk of a choice in place; whether it changed."""
-        return known.feed(choice, key, final=final)
-
-    def _strip(self, node: dict[str, Any]) -> bool:
-        changed = False
-        for name in self.stripped:
-            if node.get(name) is not None:
-                node[name] = None
-                changed = True
-        return changed
-
-    def finished(self) -> frozenset[int]:
-        return frozenset(i for i, c in self.choices.items() if c.finished and not c.blocked)
-
-    def tracks(self) -> Iterator[Track]:
-        for index, known in self.choices.items():
-            for place, written in known.written():
-                yield Track(index, place, written)
-
-    def untold(self) -> dict[str, str]:
-        return {k: v for known in self.choices.values() for k, v in known.untold().items()}
-
-    def watch(self) -> None:
-        if self.guarded and not self.judge.watch.idle:
-            for choice in self.choices.values():
-                choice.watch()
-
-
-def refused_message(refusal: str) -> dict[str, Any]:
-    return {"role": "assistant", "content": refusal, "refusal": None}
-
-
-def refused_choice(index: int, refusal: str) -> dict[str, Any]:
-    return {"index": index, "message": refused_message(refusal), "logprobs": None, "finish_reason": "content_filter"}
-
-
-def refused_frames(
-    head: dict[str, Any], refusal: str, indices: list[int], *, role: bool, wardgate: dict[str, Any] | None
-) -> bytes:
-    """The refusal as deltas, and the chunks that end the choices."""
-    lead: dict[str, Any] = {"role": "assistant"} if role else {}
-    out = []
-    for n, index in enumerate(indices):
-        delta = {"index": index, "delta": {**lead, "content": refusal}, "logprobs": None, "finish_reason": None}
-        out.append(frame(orjson.dumps({**head, "choices": [delta]})))
-        end: dict[str, Any] = {"index": index, "delta": {}, "logprobs": None, "finish_reason": "content_filter"}
-        extra = {"wardgate": wardgate} if wardgate is not None and n == len(indices) - 1 else {}
-        out.append(frame(orjson.dumps({**head, "choices": [end], **extra})))
-    return b"".join(out)
-
-
-def ending(head: dict[str, Any], usage: dict[str, Any] | None) -> bytes:
-    """The usage chunk, if it was asked for, and `[DONE]`."""
-    if usage is None:
-        return DONE
-    return frame(orjson.dumps({**head, "choices": [], "usage": usage})) + DONE
-
-
-def empty(chunk: dict[str, Any]) -> bool:
-    """Nothing is left in the chunk that a client would miss."""
-    return not chunk.get("usage") and all(
-        c.get("finish_reason") is None
-        and not c.get("logprobs")
-        and not c.get("text")
-        and not any(v for k, v in (c.get("delta") or {}).items())
-        for c in chunk["choices"]
-    )
-
-
-def parse_chunk(data: bytes) -> dict[str, Any]:
-    try:
-        chunk = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        raise UpstreamBroken("The upstream sent something that is not JSON.") from None
-    if not isinstance(chunk, dict):
-        raise UpstreamBroken("The upstream sent a chunk of unknown shape.")
-    return chunk
-
-
-def upstream_said(chunk: dict[str, Any]) -> WardgateError:
-    """An error frame in the middle of a stream."""
-    error = chunk["error"]
-    code = error.get("code") if isinstance(error, dict) else None
-    status = code if isinstance(code, int) and 400 <= code < 600 else 502
-    message = "The upstream reported an error in the middle of its answer."
-    return UpstreamRefused(
-        status, {"error": {"message": message, "type": "upstream_error", "param": None, "code": "upstream_error"}}
-    )

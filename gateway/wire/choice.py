@@ -8,15 +8,24 @@ from typing import Any
 
 from gateway.errors import UpstreamBroken
 from gateway.wire.arguments import Arguments
-from gateway.wire.logprobs import LogprobFilter
+from gateway.wire.call import Call
+from gateway.wire.calls import CallJudge
+from gateway.wire.logprobs import Logprobs, Spoken
+from gateway.wire.prompt import walk
 from gateway.wire.written import Written
+from guards.calls import ToolCall
 from guards.guard import Failure
 from guards.lane import Duty, Lane
 from guards.stream import BLOCK_RANK, REDACT_RANK, Decision, Release, TextFilter
 from guards.text.fold import Folder
-from guards.verdict import Action, Span, Stage, Verdict
+from guards.verdict import RANK, Action, Span, Stage, Verdict
 
 NOT_TEXT = frozenset({"role", "id", "type", "name", "tool_call_id"})
+CALLS = frozenset({"tool_calls", "function_call"})
+CALL_IDS = frozenset({"id", "type", "index"})
+KNOWN = frozenset({"index", "delta", "message", "text", "logprobs", "finish_reason", "stop_reason", "token_ids"})
+"""Keys of a choice that are seen to elsewhere, or that the model does not write."""
+UNREADABLE = frozenset({"audio"})
 
 
 @dataclass(slots=True)
@@ -29,9 +38,28 @@ class Judge:
     folder: Folder
     stage: Stage
     verdicts: list[Verdict] = field(default_factory=list)
+    calls: CallJudge = field(default_factory=CallJudge)
+    scored: bool = False
+    """Guards that score act on the texts as well."""
+
+    @property
+    def withholds(self) -> bool:
+        """Some guard does more than look on: what says a text in another form must not say more than the text."""
+        return self.scored or not (self.lane.idle and self.calls.lane.idle)
 
     def filter(self) -> TextFilter:
         return TextFilter.new(self.lane, self.folder)
+
+    def acts_on(self, text: str) -> bool:
+        """Whether the lane would change a text that stands alone."""
+        release = self.filter().feed(text, final=True)
+        return release.blocked or release.redacted
+
+    def call(self, call: ToolCall, where: str, choice: int | None) -> bool:
+        """Judge a tool call that is complete: whether it is blocked, and its choice with it. `where`: its path."""
+        found = self.calls.verdicts(call, self.stage, where, choice)
+        self.verdicts += found
+        return any(RANK[v.action] >= BLOCK_RANK for v in found)
 
     def note(self, release: Release, where: str, choice: int | None) -> None:
         """Turn what a release decided into verdicts."""
@@ -91,33 +119,6 @@ class Judge:
 
 
 @dataclass(slots=True)
-class Call:
-    """A tool call being gathered: released whole, once it has been judged."""
-
-    entry: dict[str, Any]
-    function: dict[str, Any]
-    name: str = ""
-    arguments: str | None = None
-
-    def add(self, entry: dict[str, Any]) -> None:
-        function = entry.get("function") if isinstance(entry.get("function"), dict) else None
-        for key, value in entry.items():
-            if key != "function" and value is not None:
-                self.entry[key] = value
-        for key, value in (function or {}).items():
-            if key == "name" and isinstance(value, str):
-                self.name += value
-            elif key == "arguments" and isinstance(value, str):
-                self.arguments = (self.arguments or "") + value
-            elif key not in ("name", "arguments"):
-                self.function[key] = value
-
-    def entry_with(self, name: str, arguments: str | None) -> dict[str, Any]:
-        function = {**({"name": name} if name else {}), **({} if arguments is None else {"arguments": arguments})}
-        return {**self.entry, "function": {**function, **self.function}}
-
-
-@dataclass(slots=True)
 class ChoiceFilter:
     """Filters the deltas of one choice, or its one whole message."""
 
@@ -125,12 +126,20 @@ class ChoiceFilter:
     judge: Judge
     place: str = "choices[{}].message.{}"
     """Path of a carrier in a whole answer, from index and name."""
+    not_text: frozenset[str] = NOT_TEXT
+    """Keys whose strings are no text of the model."""
+    seen_to: frozenset[str] = CALLS
+    """Keys that have a way of their own, however deep they are."""
     texts: dict[str, TextFilter] = field(default_factory=dict)
     raw: dict[str, Written] = field(default_factory=dict)
     """Carrier -> what the model wrote in it, for the flag log and the guards that score."""
+    redactions: dict[str, list[Decision]] = field(default_factory=dict)
+    """Carrier -> what was redacted in it, in order."""
     calls: dict[int, Call] = field(default_factory=dict)
     legacy: Call | None = None
-    logprobs: LogprobFilter | None = None
+    logprobs: Logprobs | None = None
+    spoken: dict[str, Spoken] = field(default_factory=dict)
+    """Carrier -> how far it has left, once there are logprobs."""
     blocked: bool = False
     finished: bool = False
 
@@ -142,20 +151,44 @@ class ChoiceFilter:
         """Filter one chunk of the choice in place: the texts below `key`. Returns whether anything changed."""
         if self.blocked or self.finished:
             raise UpstreamBroken("The upstream went on with a choice that had ended.")
-        node = choice.get(key)
-        if node is None:
-            node = choice[key] = {}
-        if not isinstance(node, dict):
-            raise UpstreamBroken("The upstream sent a choice of unknown shape.")
-        changed = self._feed_texts(node, final)
+        node = self.node(choice, key)
+        changed = self._feed_nested(node, self.seen_to)
+        if node is not choice and not choice.keys() <= KNOWN:
+            changed |= self._feed_nested(choice, KNOWN, strings=True)
+        changed |= self._feed_texts(node, final)
         changed |= self._feed_calls(node, final)
         changed |= self._feed_logprobs(choice, final)
         self.finished = final
         return changed
 
+    def node(self, choice: dict[str, Any], key: str) -> dict[str, Any]:
+        """Where the carriers of a chunk of the choice stand."""
+        node = choice.get(key)
+        if node is None:
+            node = choice[key] = {}
+        if not isinstance(node, dict):
+            raise UpstreamBroken("The upstream sent a choice of unknown shape.")
+        return node
+
+    def _feed_nested(self, node: dict[str, Any], besides: frozenset[str], *, strings: bool = False) -> bool:
+        """Judge what stands deeper in the node, such as annotations, each text whole."""
+        kinds = (dict, list, str) if strings else (dict, list)
+        inner = {n: v for n, v in node.items() if v and n not in besides and isinstance(v, kinds)}
+        if UNREADABLE & inner.keys():
+            raise UpstreamBroken("The answer holds audio, which no guard can judge; ask for text alone.")
+        changed = False
+        for slot in walk(inner, "", "assistant"):
+            where = slot.path.removeprefix(".")
+            self.raw.setdefault(where, Written()).add(slot.text)
+            text = self._whole(slot.text, where)
+            if text != slot.text:
+                (node if slot.holder is inner else slot.holder)[slot.key] = text
+                changed = True
+        return changed
+
     def _feed_texts(self, node: dict[str, Any], final: bool) -> bool:
         changed = False
-        names = [n for n, v in node.items() if isinstance(v, str) and n not in NOT_TEXT]
+        names = [n for n, v in node.items() if isinstance(v, str) and n not in self.not_text]
         if isinstance(node.get("content"), list):
             raise UpstreamBroken("The upstream sent content of unknown shape.")
         for name in dict.fromkeys([*names, *self.texts]) if final else names:
@@ -174,6 +207,8 @@ class ChoiceFilter:
         release = known.feed(text, final=final)
         if release.decisions or release.failures:
             self.judge.note(release, self._path(name), self.index)
+        if release.redacted:
+            self.redactions.setdefault(name, []).extend(d for d in release.decisions if self.judge.redacts(d))
         if release.blocked:
             self.blocked = True
         if release.text == text:
@@ -205,7 +240,7 @@ class ChoiceFilter:
     def _release_calls(self, node: dict[str, Any]) -> None:
         if self.calls:
             node["tool_calls"] = [
-                self._judged(call, f"tool_calls[{i}].function") for i, call in sorted(self.calls.items())
+                self._judged(call, f"tool_calls[{i}].{call.kind}") for i, call in sorted(self.calls.items())
             ]
         if self.legacy is not None:
             node["function_call"] = self._judged(self.legacy, "function_call")["function"]
@@ -214,9 +249,16 @@ class ChoiceFilter:
             node.pop("function_call", None)
 
     def _judged(self, call: Call, where: str) -> dict[str, Any]:
+        asked = ToolCall(call.name, call.arguments or "", call.free)
+        self.blocked |= self.judge.call(asked, self._path(where), self.index)
+        self._feed_nested(call.entry, CALL_IDS, strings=True)
+        self._feed_nested(call.function, CALL_IDS, strings=True)
         name = self._whole(call.name, f"{where}.name") if call.name else ""
         if call.arguments is None:
             return call.entry_with(name, None)
+        if call.free:
+            self.raw.setdefault(f"{where}.input", Written()).add(call.arguments)
+            return call.entry_with(name, self._whole(call.arguments, f"{where}.input"))
         self.raw.setdefault(f"{where}.arguments", Written()).add(call.arguments)
         view = Arguments.read(call.arguments)
         release = self.judge.filter().feed(view.text, final=True)
@@ -233,19 +275,35 @@ class ChoiceFilter:
 
     def _feed_logprobs(self, choice: dict[str, Any], final: bool) -> bool:
         node = choice.get("logprobs")
-        if node is None and (self.logprobs is None or not final):
-            return False
         if node is not None and not isinstance(node, dict):
             raise UpstreamBroken("The upstream sent logprobs of unknown shape.")
-        if self.logprobs is None:
-            self.logprobs = LogprobFilter.new(self.judge.filter(), self.judge.filter)
-        kept, release = self.logprobs.feed(node or {}, final=final)
-        self.judge.note(release, self._path("logprobs"), self.index)
-        self.blocked |= release.blocked
+        if not self.judge.withholds or (node is None and not self.logprobs_asked):
+            return False
+        kept = None if self.blocked else self.leaving_logprobs(node, final=final)
         if kept == node:
             return False
         choice["logprobs"] = kept
         return True
+
+    @property
+    def logprobs_asked(self) -> bool:
+        """There have been logprobs before."""
+        return self.logprobs is not None
+
+    def leaving_logprobs(self, node: dict[str, Any] | None, *, final: bool) -> dict[str, Any] | None:
+        """The logprobs that may leave with this chunk."""
+        if self.logprobs is None:
+            self.logprobs = Logprobs.new(self.judge.acts_on)
+        names = sorted(self.texts, key=lambda name: not name.startswith("reason"))  # a model thinks before it speaks
+        return self.logprobs.feed(node, *map(self.speech, names), final=final)
+
+    def speech(self, name: str) -> Spoken:
+        """A carrier as tokens spell it."""
+        known = self.spoken.get(name)
+        if known is None:
+            redactions = self.redactions.setdefault(name, [])
+            known = self.spoken[name] = Spoken(self.raw[name], self.texts[name], redactions)
+        return known
 
     def watch(self) -> None:
         """Show the whole texts to the monitored guards."""

@@ -9,12 +9,13 @@ from typing import Any
 from gateway.errors import InvalidRequest, SystemMessageRefused
 from guards.policy import SystemPrompt
 
-NOT_TEXT = frozenset(
-    {"role", "type", "id", "tool_call_id", "image_url", "input_audio", "video_url", "audio_url", "file"}
-)
-"""Keys of a message whose strings are names, ids or media, not text for the model to read."""
+NOT_TEXT = frozenset({"role", "type", "id", "tool_call_id"})
+"""Keys whose strings are names and ids."""
+MEDIA = frozenset({"image_url", "input_audio", "video_url", "audio_url", "file"})
+"""Keys of a content part that hold media; elsewhere, as in a tool's schema, they are names like any other."""
 UNDOES_PROMPT = ("truncate_prompt_tokens", "truncation_side", "chat_template")
 """vLLM's fields that cut the beginning of a prompt off, or leave it out: not for a client where the owner has a say."""
+TEMPLATED = ("tools", "functions", "documents", "chat_template_kwargs", "chat_template")
 SYSTEM_ROLES = frozenset({"system", "developer"})
 DEPTH = 100
 
@@ -63,24 +64,35 @@ def check_common(request: dict[str, Any]) -> None:
 def texts(request: dict[str, Any]) -> Iterator[TextSlot]:
     """Every text that the client wrote and the model reads: all messages and parts, tool calls and results, tools."""
     for i, message in enumerate(request["messages"]):
-        yield from _walk(message, f"messages[{i}]", str(message.get("role")), 0)
-    for name in ("tools", "functions", "documents", "chat_template_kwargs"):
-        if isinstance(request.get(name), list | dict):
-            yield from _walk(request[name], name, "tool", 0)
+        yield from walk(message, f"messages[{i}]", str(message.get("role")))
+    yield from templated(request)
 
 
-def _walk(node: dict[str, Any] | list[Any], path: str, role: str, depth: int) -> Iterator[TextSlot]:
+def templated(request: dict[str, Any]) -> Iterator[TextSlot]:
+    """What a chat template writes into the prompt beside the messages, and the template, where the client sends one."""
+    for name in TEMPLATED:
+        value = request.get(name)
+        if isinstance(value, list | dict):
+            yield from walk(value, name, "tool")
+        elif isinstance(value, str) and value:
+            yield TextSlot(request, name, name, value, "tool")
+
+
+def walk(node: dict[str, Any] | list[Any], path: str, role: str, depth: int = 0) -> Iterator[TextSlot]:
+    """Every text in it."""
     if depth > DEPTH:
         raise InvalidRequest(f"The request is nested more than {DEPTH} levels deep.", param=path)
     for key, value in list(node.items()) if isinstance(node, dict) else list(enumerate(node)):
-        if isinstance(key, str) and key in NOT_TEXT:
+        if key in MEDIA and isinstance(node, dict) and isinstance(node.get("type"), str):
+            if key == "file" and isinstance(value, dict) and isinstance(value.get("filename"), str):
+                yield TextSlot(value, "filename", f"{path}.file.filename", value["filename"], role)
             continue
         where = f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]"
         if isinstance(value, str):
-            if value:
+            if value and key not in NOT_TEXT:
                 yield TextSlot(node, key, where, value, role, json=key == "arguments")
         elif isinstance(value, dict | list):
-            yield from _walk(value, where, role, depth + 1)
+            yield from walk(value, where, role, depth + 1)
 
 
 def with_system_prompt(messages: list[dict[str, Any]], prompt: SystemPrompt) -> list[dict[str, Any]]:
@@ -102,6 +114,16 @@ def with_system_prompt(messages: list[dict[str, Any]], prompt: SystemPrompt) -> 
                     "This model takes no system or developer messages; leave them out.", param=f"messages[{i}].role"
                 )
     return [{"role": "system", "content": prompt.text}, *(m for m in messages if not _is_system(m))]
+
+
+def kept_readable(request: dict[str, Any], prompt: SystemPrompt | None, *, guarded: bool) -> dict[str, Any]:
+    """The request without what would undo the owner's prompt, or spell the answer so that no guard can read it."""
+    if prompt is not None:
+        for name in UNDOES_PROMPT:
+            request.pop(name, None)
+    if guarded and request.get("return_tokens_as_token_ids"):
+        request["return_tokens_as_token_ids"] = False
+    return request
 
 
 def _is_system(message: dict[str, Any]) -> bool:

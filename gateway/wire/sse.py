@@ -64,4 +64,6 @@ def payload(frame: bytes) -> bytes | None:
 
 
 def frame(data: bytes) -> bytes:
+    if b"\n" in data:  # as several lines of one event
+        data = data.replace(b"\n", b"\ndata: ")
     return b"data: " + data + b"\n\n"

@@ -126,4 +126,5 @@ class Wire(Protocol):
     def broken(self, error: WardgateError) -> bytes:
         """The end of a stream that an error cuts short."""
 
-    def answer(self, ask: Ask, judge: Judge, *, guarded: bool) -> AnswerFilter: ...
+    def answer(self, ask: Ask, judge: Judge, *, guarded: bool) -> AnswerFilter | None:
+        """None: the answer holds no text, and leaves as it came."""

@@ -8,10 +8,11 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from guards.policy import Document, Section
+from guards.policy import Document
 from guards.problem import nearest, one_of
 from guards.reading.report import Report, shown
 from guards.reading.source import Data, Place
+from guards.section import Section
 
 WANTED = {
     "string_type": "text",

@@ -8,6 +8,22 @@ from guards.problem import nearest
 from guards.reading.report import Report, members
 from guards.reading.source import Data, Place
 
+OWN = frozenset(
+    f"/v1/{name}"
+    for name in (
+        "chat/completions",
+        "completions",
+        "embeddings",
+        "guard",
+        "messages",
+        "messages/count_tokens",
+        "models",
+        "moderations",
+        "responses",
+    )
+)
+OWN_ROOMS = frozenset({"api", "beta", "console", "health", "metrics"})
+"""Paths that the gateway serves itself, and the first parts of others."""
 SECTIONS = {"upstreams": "upstream", "models": "model", "policies": "policy", "tenants": "tenant"}
 
 
@@ -19,6 +35,7 @@ def check_names(data: dict[str, Data], report: Report) -> None:
     check_models(data, report)
     check_tenants(data, report)
     check_use(data, report)
+    check_passthrough(data, report)
 
 
 def check_version(data: dict[str, Data], report: Report) -> None:
@@ -116,3 +133,12 @@ def check_use(data: dict[str, Data], report: Report) -> None:
             if isinstance(item.get("name"), str) and item["name"] not in names:
                 message = f"nothing uses {SECTIONS[section]} {report.quote((*place, 'name'))}"
                 report.warn((*place, "name"), message, "name it in a model, or remove it")
+
+
+def check_passthrough(data: dict[str, Data], report: Report) -> None:
+    """What the gateway serves itself never passes through: saying so would promise a way around the guards."""
+    paths = data.get("passthrough")
+    for i, path in enumerate(paths if isinstance(paths, list) else ()):
+        if isinstance(path, str) and (path in OWN or path.strip("/").split("/")[0] in OWN_ROOMS):
+            message = f"the gateway serves {report.quote(('passthrough', i))} itself, so that it never passes through"
+            report.add(("passthrough", i), message, "remove it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import leak, lengths, model_lane, wardgate
+from tests.bench import carrier_leak, leak, lengths, model_lane, wardgate
 from tests.bench.load import Loader, loads
 from tests.bench.peers import peers
 from tests.bench.rounds import run_rounds
@@ -21,7 +22,8 @@ from tests.bench.target import HERE, Target, TargetError
 
 UPSTREAM = "http://127.0.0.1:9100"
 PEERS = "litellm,portkey,vllm-router"
-LEAK_PEERS = ("litellm-content-filter", "portkey-guard")
+CARRIERS = "http://127.0.0.1:9101"
+LEAK_PEERS = ("litellm-content-filter", "portkey-guard", "nemo-regex")
 WARM = 500
 """Requests before the first figure: lazy imports, pools, just-in-time compilers."""
 
@@ -91,10 +93,25 @@ def costs(options: argparse.Namespace, direct: Target, folder: Path, loader: Loa
     say(report(results, [t.name for t in everyone]))
 
 
-def leak_table(options: argparse.Namespace, folder: Path) -> None:
+def carriers(cpus: str) -> Target:
+    command = [sys.executable, "-m", "tests.bench.carriers", CARRIERS.rsplit(":", 1)[1]]
+    root = {"PYTHONPATH": str(HERE.parents[1])}
+    return Target("carriers", CARRIERS, cmd=shlex.join(command), env=root, ready="/v1/models", cpus=cpus)
+
+
+def leak_tables(options: argparse.Namespace, folder: Path) -> None:
     others = [] if options.no_peers else peers(LEAK_PEERS)
-    with running([wardgate.denying(UPSTREAM, folder), *others], options.server_cpus) as targets:
-        say(table("What leaks from a guarded stream", leak.HEAD, list(leak.leaks(targets))))
+    ours = wardgate.denying(UPSTREAM, CARRIERS, folder)
+    with running([carriers(options.load_cpus)], ""), running([*ours, *others], options.server_cpus) as targets:
+        chat = [t for t in targets if t.name not in (wardgate.MASK, wardgate.LIST)]
+        say(table("What leaks from a guarded stream", leak.HEAD, list(leak.leaks(chat))))
+        found = carrier_leak.run(targets)
+        head = carrier_leak.head(targets)
+        for stream in (True, False):
+            title = f"Characters out of 13 · of 399, {'streamed' if stream else 'whole answers'}"
+            say(table(title, head, list(carrier_leak.leaked(found, targets, stream=stream))))
+        for figure, title in (("first_ms", "TTFT ms"), ("cpu_ms", "CPU ms a stream")):
+            say(table(f"{title}, nothing forbidden", head, list(carrier_leak.costs(found, targets, figure))))
 
 
 def length_table(options: argparse.Namespace, folder: Path, loader: Loader) -> None:
@@ -138,7 +155,7 @@ def main() -> None:
         if "cost" in wanted:
             costs(options, mocks[0], folder, loader)
         if "leak" in wanted:
-            leak_table(options, folder)
+            leak_tables(options, folder)
         if "length" in wanted:
             length_table(options, folder, loader)
         if "lane" in wanted:

@@ -19,7 +19,7 @@ def peers(names: Sequence[str]) -> Iterator[Target]:
     for name in names:
         if name not in known:
             raise SystemExit(f"unknown peer {name!r}; peers.toml has: {', '.join(known)}")
-        if installed(name.removesuffix("-content-filter").removesuffix("-guard")):
+        if installed(name.removesuffix("-content-filter").removesuffix("-guard").removesuffix("-regex")):
             yield Target(name, **known[name])
 
 

@@ -35,6 +35,10 @@ class Target:
     env: dict[str, str] = field(default_factory=dict)
     ready: str = "/health"
     cpus: str = ""
+    body: dict[str, object] = field(default_factory=dict)
+    """Fields that every request to it has."""
+    carriers: dict[str, dict[str, dict[str, object]]] = field(default_factory=dict)
+    """By surface, for the table of carriers: its own `headers` and `body`."""
     prompt_chars: int = 0
     """The prompt is repeated up to this length."""
     process: subprocess.Popen[bytes] | None = None
@@ -49,6 +53,7 @@ class Target:
     def request(self, shape: str, *, stream: bool = False) -> dict[str, object]:
         prompt = " ".join([PROMPT] * max(1, self.prompt_chars // len(PROMPT)))
         body: dict[str, object] = {
+            **self.body,
             "model": "bench",
             "messages": [{"role": "user", "content": f"{prompt} [{shape}]"}],
         }

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.bench.carriers.plan import PATTERN, SECRET, WORD
 from tests.bench.tables import GUARDED, PLAIN
 from tests.bench.target import Target
 
 DENIED = "FORBIDDENWORD|SECRETPROJECT|rm -rf /|SKLONGx{20,400}END"
 """What the leak table plants; see upstream.c."""
 TERMS = 10_000
-LEAK = "wardgate-deny"
+LEAK, MASK, LIST = "wardgate-deny", "wardgate-redact", "wardgate-denylist"
 Guard = dict[str, object]
 
 
@@ -41,20 +42,25 @@ def guards() -> list[Guard]:
     ]
 
 
-def pattern_guard() -> list[Guard]:
-    return [g for g in guards() if g["kind"] == "pattern"]
-
-
 def make(
-    name: str, port: int, rules: Sequence[Guard], upstream: str, folder: Path, *, streaming: object = "strict"
+    name: str,
+    port: int,
+    rules: Sequence[Guard],
+    upstream: str,
+    folder: Path,
+    *,
+    streaming: object = "strict",
+    carriers: str = "",
 ) -> Target:
+    """`carriers`: the second mock, which the model of that name asks."""
     home = folder / name
     home.mkdir(parents=True, exist_ok=True)
     config = home / "wardgate.yaml"
+    mocks = {"bench": upstream, "carriers": carriers or upstream}
     document = {
         "version": 1,
-        "upstreams": [{"name": "mock", "base_urls": [f"{upstream}/v1"]}],
-        "models": [{"name": "bench", "upstream": "mock", "policy": "bench"}],
+        "upstreams": [{"name": name, "base_urls": [f"{url}/v1"]} for name, url in mocks.items()],
+        "models": [{"name": name, "upstream": name, "policy": "bench"} for name in mocks],
         "policies": [{"name": "bench", "guards": list(rules), "streaming": streaming}],
     }
     config.write_text(json.dumps(document))  # JSON is YAML
@@ -98,5 +104,17 @@ def guarded(upstream: str, folder: Path) -> Target:
     return target
 
 
-def denying(upstream: str, folder: Path) -> Target:
-    return make(LEAK, 9303, pattern_guard(), upstream, folder)
+def denying(upstream: str, carriers: str, folder: Path) -> list[Target]:
+    """What the leak tables plant is blocked by a pattern, redacted by it, and blocked by a list of terms."""
+    base: Guard = {"name": "deny", "stages": ["input", "output"], "action": "block"}
+    pattern: Guard = {**base, "kind": "pattern", "pattern": f"{DENIED}|{PATTERN}"}
+    rules: dict[str, Guard] = {
+        LEAK: pattern,
+        MASK: {**pattern, "action": "redact"},
+        LIST: {**base, "kind": "denylist", "terms": [WORD, SECRET]},
+    }
+    ports = (9303, 9321, 9322)
+    return [
+        make(name, port, [rule], upstream, folder, carriers=carriers)
+        for (name, rule), port in zip(rules.items(), ports, strict=True)
+    ]

@@ -131,3 +131,11 @@ async def test_a_monitored_guard_changes_nothing_and_is_logged(
         for stage in ("input", "output")
         for guard, would in (("codename", "block"), ("pii", "redact"))
     ]
+
+
+async def test_a_key_that_is_a_name_elsewhere_hides_no_text(tmp_path: Path, redis_url: str) -> None:
+    hidden = {"id": {"description": "a windbag"}, "file": {"description": "a windbag"}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": hidden}}}
+    async with fake_vllm() as vllm, gateway(document(vllm.url, RUDE), tmp_path, redis_url) as url:
+        findings = (await ask(url, tools=[tool])).json()["wardgate"]["findings"]
+    assert sorted(f["field"].rsplit(".", 2)[1] for f in findings) == ["file", "id"]

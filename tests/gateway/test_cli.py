@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -21,7 +22,9 @@ def wardgate(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("command", ["serve", "demo", "check", "scan", "keys new", "flags list", "flags show"])
+@pytest.mark.parametrize(
+    "command", ["serve", "demo", "check", "scan", "keys new", "keys list", "keys revoke", "flags list", "flags show"]
+)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     done = wardgate(*command.split(), "--help")
     assert done.returncode == 0
@@ -49,10 +52,60 @@ def test_an_open_gateway_does_not_listen_to_the_world(tmp_path: Path) -> None:
     assert "tenants" in done.stderr
 
 
-def test_a_new_key_is_shown_with_its_hash() -> None:
-    done = wardgate("keys", "new", "--tenant", "acme")
-    assert re.search(r"^key:  wg-app-\S{43}$", done.stdout, re.MULTILINE)
-    assert re.search(r"^hash: sha256:[0-9a-f]{64}$", done.stdout, re.MULTILINE)
+def keys(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environ = {k: v for k, v in os.environ.items() if k not in ("WARDGATE_REDIS_URL", "WARDGATE_CONFIG")}
+    command = [sys.executable, "-m", "gateway.cli", "keys", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**environ, "WARDGATE_DATA": str(data)}
+    )
+
+
+def test_a_key_is_made_shown_once_listed_by_its_id_and_revoked(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    made = keys(data, "new", "--tenant", "acme")
+    key = re.search(r"^key:  (wg-app-\S{43})$", made.stdout, re.MULTILINE)
+    hash = re.search(r"^hash: sha256:([0-9a-f]{64})$", made.stdout, re.MULTILINE)
+    assert key is not None
+    assert hash is not None
+    assert str(data) in made.stderr
+    listed = keys(data, "list").stdout
+    assert "acme" in listed
+    assert hash[1][:12] in listed
+    assert key[1] not in listed
+    revoked = keys(data, "revoke", hash[1][:6])
+    assert (revoked.returncode, revoked.stdout[:20]) == (0, f"revoked {hash[1][:12]}")
+    rows = [json.loads(line) for line in keys(data, "list", "--json").stdout.splitlines()]
+    assert [(r["tenant"], r["role"], bool(r["revoked"])) for r in rows] == [("acme", "app", True)]
+    again = keys(data, "revoke", hash[1][:6])
+    assert again.returncode == 1
+    assert "wardgate keys list" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("new", "--tenant", "acme", "--role", "king"), "use app, reviewer, senior, operator, auditor or admin"),
+        (("new", "--tenant", "acme", "--config", str(ROOT / "deploy/example.yaml")), "no tenant 'acme'"),
+        (("list",), "WARDGATE_DATA"),
+        (("revoke", "abcdef"), "WARDGATE_DATA"),
+    ],
+)
+def test_a_mistake_with_keys_is_told_in_one_line(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    done = keys(tmp_path / "data", *arguments)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert not done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_redis_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:
+    environ = {**os.environ, "WARDGATE_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0", "WARDGATE_DATA": str(tmp_path)}
+    command = [sys.executable, "-m", "gateway.cli", "keys", "new", "--tenant", "acme"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 1
+    assert "Redis does not answer" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+    assert not done.stdout
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("30m", 1000 - 1800), ("2h", 1000 - 7200), ("1970-01-01T00:10", 600.0)])

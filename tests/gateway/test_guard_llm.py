@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,28 @@ async def test_a_guard_that_is_away_blocks_as_its_rule_says(tmp_path: Path, redi
         answer = (await ask(url, "Hello there")).json()
     (finding,) = answer["wardgate"]["findings"]
     assert (finding["guard"], finding["action"], finding["error"]) == ("big", "block", "unavailable")
+
+
+async def test_a_model_behind_classify_is_a_guard_by_its_labels(tmp_path: Path, redis_url: str) -> None:
+    def judge(request: Request) -> Reply:
+        bad = "crowbar" in request.body["input"]
+        probs = [0.1, 0.9] if bad else [0.8, 0.2]
+        data = [{"index": 0, "label": ["SAFE", "BAD"][bad], "probs": probs, "num_classes": 2}]
+        return Reply([json.dumps({"id": "classify-1", "object": "list", "model": "m", "data": data}).encode()])
+
+    async with fake_vllm() as vllm, fake_vllm(judge) as llm:
+        rule = {
+            "name": "own",
+            "kind": "guard_llm",
+            "family": "classify",
+            "base_url": f"{llm.url}/v1",
+            "model": "m",
+            "labels": {"SAFE": "safe", "BAD": "harm"},
+            "thresholds": {"block": 0.5},
+            "stages": ["input"],
+        }
+        async with gateway(document(vllm.url, rule), tmp_path, redis_url) as url:
+            blocked, passed = (await ask(url, "Fetch the crowbar")).json(), (await ask(url, "Hello there")).json()
+    (finding,) = blocked["wardgate"]["findings"]
+    assert (finding["guard"], finding["score"]) == ("own", 0.9)
+    assert passed["wardgate"]["findings"] == []

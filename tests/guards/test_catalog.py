@@ -41,6 +41,13 @@ policies:
             "injection",
         ),
         (f"{{name: g, {SERVED}}}", "needs `family`", "family: llama_guard"),
+        (f"{{name: g, {SERVED}, family: classify}}", "`labels` belong to the family classify", "SAFE: safe"),
+        (f"{{name: g, {SERVED}, family: qwen3guard, labels: {{A: harm}}}}", "`labels` belong to", "SAFE: safe"),
+        (
+            f"{{name: g, {SERVED}, family: classify, labels: {{A: safe, B: toxicity}}}}",
+            "does not judge 'harm'",
+            "toxicity",
+        ),
         (f"{{name: g, {SERVED}, family: llama_guard, category: refusal}}", "does not judge 'refusal'", "harm"),
         (
             f"{{name: g, {SERVED}, family: llama_guard, only_if: {{guard: first, between: [0.2, 0.8]}}}}",

@@ -125,7 +125,7 @@ async def test_parts_of_a_message_are_read() -> None:
 
 @pytest.mark.parametrize(
     ("path", "body", "status"),
-    [(CHAT, b"{", 400), (CHAT, b"[]", 400), (CHAT, b'{"messages": []}', 400), ("/embeddings", b"{}", 404)],
+    [(CHAT, b"{", 400), (CHAT, b"[]", 400), (CHAT, b'{"messages": []}', 400), ("/rerank", b"{}", 404)],
 )
 async def test_bad_requests_get_an_error_body(path: str, body: bytes, status: int) -> None:
     with await model().open(path, body, {}) as answer:

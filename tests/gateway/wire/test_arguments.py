@@ -50,3 +50,18 @@ def test_valid_json_stays_valid(value: object, ascii: bool) -> None:
     out = redact(json.dumps(value, ensure_ascii=ascii))
     json.loads(out)
     assert "a@b.io" not in out
+
+
+@pytest.mark.parametrize("text", ["\U0001d4ea@b.io", "a\U000e0041@b.io", "\U0001f642 a@b.io"])
+def test_characters_beyond_the_basic_plane_are_read_through_their_escapes(text: str) -> None:
+    escaped, plain = json.dumps({"to": text}), json.dumps({"to": text}, ensure_ascii=False)
+    assert Arguments.read(escaped).text == plain
+    assert json.loads(redact(escaped)) == json.loads(redact(plain))
+
+
+def test_of_two_findings_that_overlap_none_is_lost_in_the_escapes() -> None:
+    raw = json.dumps({"to": "j\u043ehn@ex\u0430mple.com"})
+    lane = build_lanes(Policy(name="p", guards=(rule("pii", "pii"), rule("h", "unicode"))), "output", FOLDER).enforced
+    view = Arguments.read(raw)
+    release = TextFilter.new(lane, FOLDER).feed(view.text, final=True)
+    assert view.redact(release.decisions, lambda _: True) == '{"to": "[EMAIL]"}'

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import UpstreamBroken
-from gateway.wire.sse import FrameReader
+from gateway.wire.sse import FrameReader, frame
 
 STREAM = b': hello\n\ndata: {"a":1}\n\ndata:{"b":2}\r\n\r\nid: 7\ndata: x\ndata: y\n\ndata: [DONE]\n\n'
 
@@ -36,3 +36,7 @@ def test_a_frame_without_end_is_refused() -> None:
 def test_a_line_of_unknown_shape_is_refused() -> None:
     with pytest.raises(UpstreamBroken):
         FrameReader(100).feed(b"<html>\n\n")
+
+
+def test_data_of_several_lines_stays_one_event() -> None:
+    assert FrameReader(1000).feed(frame(b'{"a":\n1}')) == [b'{"a":\n1}']
