@@ -128,6 +128,8 @@ class Rule(Section):
     stages: tuple[Stage, ...] = Field(default=("input", "output"), examples=["[input, output]"])
     action: ActionName = Field(default="block", examples=["block"])
     mode: Mode = Field(default="enforce", examples=["enforce"])
+    mandatory: Flag = Field(default=False, examples=["true"])
+    """A document that lets anything by without this guard is wrong."""
     on_error: Literal["block", "allow", "escalate"] = Field(default="block", examples=["block"])
     timeout: Duration = Field(default=2.0, examples=["500ms"])
     category: str | None = Field(default=None, examples=["jailbreak"])

@@ -142,3 +142,16 @@ def check_passthrough(data: dict[str, Data], report: Report) -> None:
         if isinstance(path, str) and (path in OWN or path.strip("/").split("/")[0] in OWN_ROOMS):
             message = f"the gateway serves {report.quote(('passthrough', i))} itself, so that it never passes through"
             report.add(("passthrough", i), message, "remove it")
+    if paths:
+        check_mandatory(data, report)
+
+
+def check_mandatory(data: dict[str, Data], report: Report) -> None:
+    """A guard that must judge everything cannot stand beside paths that no guard sees."""
+    for place, policy in members(data, ("policies",)):
+        rules = policy.get("guards")
+        for i, rule in enumerate(rules if isinstance(rules, list) else ()):
+            if isinstance(rule, dict) and rule.get("mandatory") is True:
+                at = (*place, "guards", i)
+                message = f"guard {report.quote((*at, 'name'))} is mandatory, and none judges the `passthrough` paths"
+                report.add((*at, "mandatory"), message, "remove `passthrough`, or `mandatory`")

@@ -16,7 +16,7 @@ from guards.reading.source import Data, Place
 from guards.reading.thresholds import check_thresholds
 from guards.verdict import CATEGORIES
 
-COMMON = frozenset({"name", "kind", "stages", "action", "mode", "on_error", "timeout", "category"})
+COMMON = frozenset({"name", "kind", "stages", "action", "mode", "mandatory", "on_error", "timeout", "category"})
 EXACT_ACTIONS = ("allow", "flag", "redact", "block")
 LATER_ACTIONS = ("revise", "escalate")
 

@@ -240,3 +240,11 @@ def test_a_file_that_is_not_utf8_is_told(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_bytes(b"version: \xff")
     with pytest.raises(DocumentError, match="not UTF-8"):
         load_file(tmp_path / "c.yaml", KINDS, {})
+
+
+def test_a_mandatory_guard_allows_no_path_around_it() -> None:
+    guarded = changed("    guards:\n", "    guards:\n      - {name: all, kind: secrets, mandatory: true} #!\n")
+    read(guarded)
+    (problem,) = problems(guarded + "passthrough: [/tokenize]\n")
+    assert problem.line == line_of(guarded)
+    assert "guard `all` is mandatory" in problem.message
