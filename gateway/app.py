@@ -118,14 +118,15 @@ def create_app(settings: Settings) -> Gateway:
     embedded = None if settings.redis_url else EmbeddedRedis(settings.data)
     url = settings.redis_url or (embedded.url if embedded else "")
     redis = Redis.from_url(url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=1.0, socket_timeout=5.0)
-    verdicts = Verdicts(redis, metrics)
+    batch = Batch(redis)
+    verdicts = Verdicts(redis, batch, metrics)
     config = Config(settings.config, settings.environ, metrics, classifying, verdicts)
     flags = FlagLog(redis)
     recorder = Recorder(flags, Spool(settings.data / "spool"))
-    batch, ring = Batch(redis), KeyRing(KeyStore(redis))
+    kept, ring = Batch(redis, what="idempotency keys"), KeyRing(KeyStore(redis))
     limiter = Limiter(batch)
-    access = Access(config, ring, limiter, Answers(batch), metrics)
-    live = Live(batch, ring, limiter)
+    access = Access(config, ring, limiter, Answers(kept), metrics)
+    live = Live(batch, kept, ring, limiter)
     life = Life(config, recorder, flags, redis, verdicts, embedded, metrics, classifying, live)
     web = FastAPI(title="Wardgate", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life.span)
     install(web)
@@ -144,6 +145,9 @@ class Live:
     """What of keys and limits goes on beside the requests."""
 
     batch: Batch
+    """Of what a request must know before it is served."""
+    kept: Batch
+    """Of answers that are kept: large ones must not make others wait."""
     ring: KeyRing
     limiter: Limiter
 
@@ -173,6 +177,7 @@ class Life:
             stack.push_async_callback(self.redis.aclose)
             stack.push_async_callback(self.verdicts.close)
             stack.push_async_callback(self.live.batch.close)
+            stack.push_async_callback(self.live.kept.close)
             stack.push_async_callback(self.classifying.close)
             await self.config.start()
             stack.push_async_callback(self.config.close)

@@ -16,7 +16,7 @@ from gateway.media import judge_media
 from gateway.metrics import Metrics
 from gateway.pipeline import SHOWN_FINDINGS
 from gateway.plan import NO_POLICY, Guarded, Plan
-from gateway.prompting import judge_texts
+from gateway.prompting import FORESEEN, judge_texts
 from gateway.record import Record
 from gateway.scoring import WITHHELD, notable, prompt_texts
 from gateway.wire.arguments import Arguments
@@ -24,6 +24,7 @@ from gateway.wire.calls import CallJudge
 from gateway.wire.choice import Judge
 from gateway.wire.media import Medium
 from gateway.wire.prompt import TextSlot
+from guards.cache import Recall
 from guards.calls import Offered, ToolCall
 from guards.catalog import Lanes
 from guards.policy import Tenant
@@ -71,7 +72,14 @@ class Check:
     """The texts that a guard rewrote, which stand in the request by now."""
     given: dict[str, Any] | None = None
     """The request as it came, where a guard rewrote some of it."""
+    recall: Recall | None = None
+    """Where the verdict cache was asked before the check was admitted."""
     clock: Callable[[], float] = time.perf_counter
+
+    def foresee(self) -> None:
+        """As `Run.foresee`."""
+        if len(self.asked.slots) <= FORESEEN:
+            self.recall = self.lanes.scored.recall(texts(self.asked))
 
     @property
     def lanes(self) -> Lanes:
@@ -113,7 +121,7 @@ class Check:
 
     async def _score(self, asked: Sequence[Text]) -> None:
         began = self.clock()
-        self.exchange.verdicts += notable(await self.lanes.scored.check(asked))
+        self.exchange.verdicts += notable(await self.lanes.scored.check(asked, recall=self.recall, quiet=True))
         self._spent(began)
 
     def _spent(self, began: float) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -18,6 +20,7 @@ from gateway.errors import (
     ContentFiltered,
     FlagNotDurable,
     InvalidRequest,
+    RequestError,
     UpstreamBroken,
     UpstreamRefused,
     WardgateError,
@@ -26,9 +29,9 @@ from gateway.exchange import Exchange
 from gateway.media import judge_media
 from gateway.metrics import Metrics
 from gateway.plan import NO_POLICY, Guarded, Served
-from gateway.prompting import judge_texts
+from gateway.prompting import FORESEEN, Prompt, judge_texts
 from gateway.record import Record
-from gateway.scoring import WITHHELD, answer_texts, notable, prompt_texts, withheld
+from gateway.scoring import WITHHELD, answer_texts, notable, withheld
 from gateway.tokens import Usage
 from gateway.upstream.complaint import complaint
 from gateway.upstream.protocol import Answer
@@ -40,6 +43,7 @@ from gateway.wire.prompt import TextSlot
 from gateway.wire.spotlight import spotlit
 from gateway.wire.surface import AnswerFilter, Ask, Wire
 from gateway.writer import StreamWriter
+from guards.cache import Recall
 from guards.scored import ScoredLane, Text
 from guards.stream import TextFilter
 from guards.verdict import RANK, Action, Stage, Verdict, strongest
@@ -66,6 +70,8 @@ class Run:
     """Bytes of the largest frame that an upstream may send."""
     usage: Usage | None = None
     """Counts tokens, where the tenant has a limit of them."""
+    prompt: Prompt | None = None
+    """Where it was read before the request was admitted."""
     started: bool = False
     """The status and headers have left."""
     status: int = 200
@@ -97,15 +103,25 @@ class Run:
 
     # -- the prompt
 
+    def foresee(self) -> None:
+        """Ask the verdict cache before the request is admitted: both questions share a round trip."""
+        request, lane = self.exchange.request, self.guarded.input.scored
+        if lane.remembers:
+            with suppress(RequestError):  # `serve` says so, to a request that was counted
+                self.wire.check(request)
+                slots = list(islice(self.wire.slots(request), FORESEEN + 1))
+                self.prompt = Prompt.of(slots, lane) if len(slots) <= FORESEEN else None
+
     async def _judge_prompt(self, request: dict[str, Any]) -> None:
         await self._judge_media(request)
         lanes = self.guarded.input
-        slots = list(self.wire.slots(request)) if not (lanes.exact_idle and lanes.scored.idle) else []
-        asked = prompt_texts(slots)
+        if lanes.exact_idle and lanes.scored.idle:
+            return
+        prompt = self.prompt or Prompt.of(list(self.wire.slots(request)), lanes.scored)
         if not lanes.exact_idle:
-            await self._judge_exactly(request, slots)
+            await self._judge_exactly(request, prompt.slots)
         if not lanes.scored.idle and RANK[self.exchange.action] < WITHHELD:
-            await self._score(lanes.scored, asked)
+            await self._score(lanes.scored, prompt.asked, prompt.recall)
 
     async def _judge_media(self, request: dict[str, Any]) -> None:
         """MediaRefused where the policy does not let one of them through."""
@@ -119,10 +135,10 @@ class Run:
             if judge.refusal is not None:
                 raise judge.refusal
 
-    async def _score(self, lane: ScoredLane, asked: list[Text]) -> list[Verdict]:
+    async def _score(self, lane: ScoredLane, asked: list[Text], recall: Recall | None = None) -> list[Verdict]:
         """What the scoring guards found."""
         began = self.clock()
-        found = notable(await lane.check(asked))
+        found = notable(await lane.check(asked, recall=recall, quiet=True))
         self.spent(lane.stage, self.clock() - began)
         self.exchange.verdicts += found
         return found
@@ -135,7 +151,7 @@ class Run:
     def question(self) -> str:
         return self.wire.question(self.exchange.request)
 
-    async def _judge_exactly(self, request: dict[str, Any], slots: list[TextSlot]) -> None:
+    async def _judge_exactly(self, request: dict[str, Any], slots: Sequence[TextSlot]) -> None:
         lanes, began = self.guarded.input, self.clock()
         judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "input")
         edits = await judge_texts(judge, slots)
@@ -181,7 +197,7 @@ class Run:
     def _answer_filter(self) -> AnswerFilter | None:
         lanes = self.guarded.output
         calls = CallJudge(lanes.calls, self.exchange.request)
-        judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "output", calls=calls)
+        judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "output", calls=calls, scored=lanes.scored.acts)
         guarded = not (lanes.exact_idle and lanes.scored.idle and not self.record.flagged)
         return self.wire.answer(self._ask(lambda: self.wardgate(judge.verdicts)), judge, guarded=guarded)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 
 from classifiers.classifier import Classifier, ClassifierError, Role, Sample, Scores
-from guards.cache import Memo, VerdictCache, fingerprint
+from guards.cache import Memo, Recall, VerdictCache
 from guards.kinds.classifier import Thresholds
 from guards.lane import Duty
 from guards.text.decode import readings
@@ -70,6 +70,11 @@ class ScoredLane:
         """Some rule does more than look on."""
         return any(rule.duty.mode == "enforce" for rule in self.rules)
 
+    @property
+    def remembers(self) -> bool:
+        """There is something to ask the cache."""
+        return self.cache is not None and any(rule.memo for rule in self.rules)
+
     def acting(self) -> ScoredLane:
         """The rules that act, and those whose scores they wait for."""
         acts = [r for r in self.rules if r.duty.mode == "enforce"]
@@ -79,12 +84,22 @@ class ScoredLane:
     def without(self, names: Collection[str]) -> ScoredLane:
         return replace(self, rules=tuple(r for r in self.rules if r.duty.name not in names))
 
-    async def check(self, texts: Sequence[Text], *, patient: bool = False) -> list[Verdict]:
+    def recall(self, texts: Sequence[Text]) -> Recall | None:
+        """Ask the cache of these texts, for a `check` that comes later, or never. None: there is nothing to ask."""
+        if self.cache is None or not self.remembers or not texts:
+            return None
+        memos = list({rule.memo.source: rule.memo for rule in self.rules if rule.memo}.values())
+        return Recall.begin(self.cache, memos, map(sample, texts))
+
+    async def check(
+        self, texts: Sequence[Text], *, recall: Recall | None = None, patient: bool = False, quiet: bool = False
+    ) -> list[Verdict]:
         """A verdict of every rule on every text that it can judge, the harmless ones included: `score` says which.
 
-        `patient`: without limits of time, for work in batch.
+        `recall`: what the cache was asked of these very texts. `patient`: without limits of time, for work in batch.
+        `quiet`: harmless verdicts are left out.
         """
-        return await Round(self, texts, patient).run()
+        return await Round(self, texts, patient, quiet, recall or self.recall(texts)).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +109,16 @@ class Round:
     lane: ScoredLane
     texts: Sequence[Text]
     patient: bool
+    quiet: bool
+    recall: Recall | None
     known: dict[tuple[str, int], float] = field(default_factory=dict)
     """(guard, index of the text) -> score, for the rules that wait for it."""
     recalled: dict[bytes, Scores] = field(default_factory=dict)
     """Key of a text -> its scores, of what the cache knows or a classifier has said since."""
-    prints: list[bytes] = field(default_factory=list)
-    """Fingerprints of the texts; none where nothing is remembered."""
 
     async def run(self) -> list[Verdict]:
-        await self._recall()
+        if self.recall is not None:
+            self.recalled.update(await self.recall.scores())
         verdicts: list[Verdict] = []
         for _, wave in groupby(sorted(self.lane.rules, key=depth), key=depth):
             teams: dict[int, list[Scored]] = {}
@@ -112,22 +128,12 @@ class Round:
                 verdicts += found
         return verdicts
 
-    async def _recall(self) -> None:
-        """One question to the cache, whatever the number of texts and classifiers."""
-        cache, memos = self.lane.cache, {rule.memo.source: rule.memo for rule in self.lane.rules if rule.memo}
-        if cache is None or not memos:
-            return
-        self.prints.extend(fingerprint(self._sample(text)) for text in self.texts)
-        keys = {memo.key(each): memo for memo in memos.values() for each in self.prints}
-        for (key, memo), data in zip(keys.items(), await cache.get_many(list(keys)), strict=True):
-            scores = memo.unpack(data) if data is not None else None
-            if scores is not None:
-                self.recalled[key] = scores
-
     async def _ask(self, rules: Sequence[Scored]) -> list[Verdict]:
         """What the rules of one classifier say."""
-        wanted = [i for i in range(len(self.texts)) if any(self._applies(rule, i) for rule in rules)]
-        memo = common_memo(rules) if self.prints else None
+        wanted: Sequence[int] = range(len(self.texts))
+        if all(rule.only_if for rule in rules):
+            wanted = [i for i in wanted if any(self._applies(rule, i) for rule in rules)]
+        memo = common_memo(rules)
         best = self._remembered(memo, wanted)
         fresh = [i for i in wanted if i not in best]
         if not fresh:
@@ -152,15 +158,15 @@ class Round:
         return {i: highest(list(islice(scores, len(group)))) for i, group in zip(indices, groups, strict=True)}
 
     def _remembered(self, memo: Memo | None, indices: Sequence[int]) -> dict[int, Scores]:
-        if memo is None:
+        if memo is None or self.recall is None:
             return {}
-        keys = {i: memo.key(self.prints[i]) for i in indices}
-        return {i: self.recalled[key] for i, key in keys.items() if key in self.recalled}
+        keys, recalled = self.recall.keys[memo.source], self.recalled
+        return {i: recalled[keys[i]] for i in indices if keys[i] in recalled}
 
     def _remember(self, memo: Memo | None, found: Mapping[int, Scores]) -> None:
-        if memo is None or self.lane.cache is None:
+        if memo is None or self.lane.cache is None or self.recall is None:
             return
-        keyed = {memo.key(self.prints[i]): scores for i, scores in found.items()}
+        keyed = {self.recall.keys[memo.source][i]: scores for i, scores in found.items()}
         self.recalled.update(keyed)
         self.lane.cache.put_many({k: data for k, scores in keyed.items() if (data := memo.pack(scores)) is not None})
 
@@ -171,25 +177,25 @@ class Round:
         score = self.known.get((guard, index))
         return score is not None and low <= score <= high
 
-    def _sample(self, text: Text) -> Sample:
-        return Sample(text.text, text.role, text.prompt[:CONTEXT])
-
     def _samples(self, text: Text) -> list[Sample]:
-        first = self._sample(text)
+        first = sample(text)
         return [first, *(replace(first, text=r) for r in readings(text.text, self.lane.folder))]
 
     def _verdicts(self, rules: Sequence[Scored], best: Mapping[int, Scores], took: float) -> list[Verdict]:
         found: list[Verdict] = []
         for i, scores in best.items():
             for rule in rules:
-                if rule.duty.category in scores and self._applies(rule, i):
-                    score = round(scores[rule.duty.category], 6)
-                    self.known[rule.duty.name, i] = score
-                    found.append(self._verdict(rule, self.texts[i], score, took))
+                given = scores.get(rule.duty.category)
+                if given is not None and (rule.only_if is None or self._applies(rule, i)):
+                    score = self.known[rule.duty.name, i] = round(given, 6)
+                    would, threshold = rule.thresholds.judge(score)
+                    if would is not Action.ALLOW or not self.quiet:
+                        found.append(self._verdict(rule, self.texts[i], score, would, threshold, took=took))
         return found
 
-    def _verdict(self, rule: Scored, text: Text, score: float, took: float) -> Verdict:
-        would, threshold = rule.thresholds.judge(score)
+    def _verdict(
+        self, rule: Scored, text: Text, score: float, would: Action, threshold: float | None, *, took: float
+    ) -> Verdict:
         duty = rule.duty
         return Verdict(
             guard=duty.name,
@@ -223,6 +229,10 @@ class Round:
             for rule in rules
             for i in wanted
         ]
+
+
+def sample(text: Text) -> Sample:
+    return Sample(text.text, text.role, text.prompt[:CONTEXT])
 
 
 def allowed(rules: Sequence[Scored], texts: Sequence[Text]) -> float:

@@ -103,7 +103,6 @@ class Checks:
         request = parse_object(raw)
         asked = self.form.read(request)
         guarded = choose(plan, tenant, asked)
-        await visit.admit(None)
         who = tenant.name if tenant else OPEN
         exchange = Exchange(
             id or asked.id or secrets.token_hex(16),
@@ -116,7 +115,10 @@ class Checks:
         record = Record(exchange, self.keeper, self.metrics, guarded.policy.on_log_failure, began)
         if visit.once is not None:
             visit.once.read(self.form.route, raw, lambda: record.outcome == "complete")
-        return Check(exchange, guarded, asked, record, self.metrics)
+        check = Check(exchange, guarded, asked, record, self.metrics)
+        check.foresee()
+        await visit.admit(None)
+        return check
 
     async def _serve(self, check: Check, receive: Receive, send: Send) -> int:
         try:

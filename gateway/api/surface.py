@@ -97,15 +97,18 @@ class Surface:
         raw = await read_body(scope, receive, limits.max_body, limits.body_timeout)
         request = parse_object(raw)
         served = plan.serve(request.get("model"), tenant)
-        await visit.admit(request)
         who = tenant.name if tenant else OPEN
         exchange = Exchange(id, who, str(request["model"]), served.guarded.label, self.wire.route, request)
         policy = served.guarded.policy
         record = Record(exchange, self.keeper, self.metrics, policy.on_log_failure, began)
         if visit.once is not None:
             visit.once.read(self.wire.route, raw, lambda: record.outcome == "complete")
-        usage, wire = visit.usage, self.bind(exchange) if self.bind else self.wire
-        return Run(wire, exchange, served, record, self.metrics, send, limits.max_frame, usage=usage, began=began)
+        wire = self.bind(exchange) if self.bind else self.wire
+        run = Run(wire, exchange, served, record, self.metrics, send, limits.max_frame, began=began)
+        run.foresee()
+        await visit.admit(request)
+        run.usage = visit.usage
+        return run
 
     async def _serve(self, run: Run, receive: Receive, send: Send) -> None:
         try:

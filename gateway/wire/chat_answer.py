@@ -21,7 +21,7 @@ from gateway.wire.chat_frames import (
     wants_usage,
 )
 from gateway.wire.choice import ChoiceFilter, Judge
-from gateway.wire.prompt import walk
+from gateway.wire.nested import check_keys, texts_below
 from gateway.wire.sse import DONE, frame
 from gateway.wire.surface import Ask, Track
 
@@ -61,7 +61,7 @@ class ChatAnswer:
         self.expected = n if isinstance(n, int) else 1
         self.stripped = (
             *(PROMPT_ECHOES if self.ask.hide_prompt else ()),
-            *(() if self.judge.lane.idle else TOKEN_IDS),
+            *(TOKEN_IDS if self.judge.withholds else ()),
         )
 
     @property
@@ -200,8 +200,9 @@ class ChatAnswer:
     def _judge_others(self, chunk: dict[str, Any]) -> bool:
         """Fields that the gateway does not know pass, judged; one that a guard blocks is left out."""
         changed = chunk.pop("wardgate", None) is not None  # ours alone
+        check_keys({name: value for name, value in chunk.items() if name not in TOP}, self.judge.acts_on)
         for name in chunk.keys() - TOP:
-            for slot in walk({name: chunk[name]}, "", "assistant"):
+            for slot in texts_below({name: chunk[name]}, ""):
                 release = self.judge.filter().feed(slot.text, final=True)
                 self.judge.note(release, slot.path.removeprefix("."), None)
                 if release.blocked or slot.path == f".{name}":

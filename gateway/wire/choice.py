@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from gateway.wire.arguments import Arguments
 from gateway.wire.call import Call
 from gateway.wire.calls import CallJudge
 from gateway.wire.logprobs import Logprobs, Spoken
-from gateway.wire.prompt import walk
+from gateway.wire.nested import check_keys, misnamed, texts_below
 from gateway.wire.written import Written
 from guards.calls import ToolCall
 from guards.guard import Failure
@@ -23,8 +24,14 @@ from guards.verdict import RANK, Action, Span, Stage, Verdict
 NOT_TEXT = frozenset({"role", "id", "type", "name", "tool_call_id"})
 CALLS = frozenset({"tool_calls", "function_call"})
 CALL_IDS = frozenset({"id", "type", "index"})
-KNOWN = frozenset({"index", "delta", "message", "text", "logprobs", "finish_reason", "stop_reason", "token_ids"})
+KNOWN = frozenset({"index", "logprobs", "finish_reason", "token_ids"})
 """Keys of a choice that are seen to elsewhere, or that the model does not write."""
+PLAIN = KNOWN | {"delta", "stop_reason"}
+"""Keys of a common chunk of a choice."""
+BESIDE = "^"
+"""Marks what stands beside a message, not in it."""
+REASON = re.compile(r"[a-z_]{0,32}")
+USUAL = frozenset({"role", "content", "reasoning", "reasoning_content", "refusal", "text"})
 UNREADABLE = frozenset({"audio"})
 
 
@@ -152,9 +159,11 @@ class ChoiceFilter:
         if self.blocked or self.finished:
             raise UpstreamBroken("The upstream went on with a choice that had ended.")
         node = self.node(choice, key)
+        if not isinstance(reason := choice.get("finish_reason"), str | None) or not REASON.fullmatch(reason or ""):
+            raise UpstreamBroken("The upstream ended a choice for an unknown reason.")
         changed = self._feed_nested(node, self.seen_to)
-        if node is not choice and not choice.keys() <= KNOWN:
-            changed |= self._feed_nested(choice, KNOWN, strings=True)
+        if node is not choice and (not choice.keys() <= PLAIN or isinstance(choice.get("stop_reason"), str)):
+            changed |= self._feed_nested(choice, KNOWN | {key}, strings=True, prefix=BESIDE)
         changed |= self._feed_texts(node, final)
         changed |= self._feed_calls(node, final)
         changed |= self._feed_logprobs(choice, final)
@@ -170,15 +179,18 @@ class ChoiceFilter:
             raise UpstreamBroken("The upstream sent a choice of unknown shape.")
         return node
 
-    def _feed_nested(self, node: dict[str, Any], besides: frozenset[str], *, strings: bool = False) -> bool:
+    def _feed_nested(
+        self, node: dict[str, Any], besides: frozenset[str], *, strings: bool = False, prefix: str = ""
+    ) -> bool:
         """Judge what stands deeper in the node, such as annotations, each text whole."""
         kinds = (dict, list, str) if strings else (dict, list)
-        inner = {n: v for n, v in node.items() if v and n not in besides and isinstance(v, kinds)}
+        inner = {n: v for n, v in node.items() if v and isinstance(v, kinds) and (n not in besides or misnamed(n, v))}
         if UNREADABLE & inner.keys():
             raise UpstreamBroken("The answer holds audio, which no guard can judge; ask for text alone.")
         changed = False
-        for slot in walk(inner, "", "assistant"):
-            where = slot.path.removeprefix(".")
+        check_keys(inner, self.judge.acts_on)
+        for slot in texts_below(inner, ""):
+            where = prefix + slot.path.removeprefix(".")
             self.raw.setdefault(where, Written()).add(slot.text)
             text = self._whole(slot.text, where)
             if text != slot.text:
@@ -188,7 +200,9 @@ class ChoiceFilter:
 
     def _feed_texts(self, node: dict[str, Any], final: bool) -> bool:
         changed = False
-        names = [n for n, v in node.items() if isinstance(v, str) and n not in self.not_text]
+        names = [n for n, v in node.items() if isinstance(v, str) and (n not in self.not_text or misnamed(n, v))]
+        if not USUAL.issuperset(names):
+            check_keys(dict.fromkeys(names), self.judge.acts_on)
         if isinstance(node.get("content"), list):
             raise UpstreamBroken("The upstream sent content of unknown shape.")
         for name in dict.fromkeys([*names, *self.texts]) if final else names:
@@ -254,6 +268,8 @@ class ChoiceFilter:
         self._feed_nested(call.entry, CALL_IDS, strings=True)
         self._feed_nested(call.function, CALL_IDS, strings=True)
         name = self._whole(call.name, f"{where}.name") if call.name else ""
+        if name != call.name and isinstance(id := call.entry.get("id"), str):  # some models make the one of the other
+            call.entry["id"] = id.replace(call.name, name)
         if call.arguments is None:
             return call.entry_with(name, None)
         if call.free:
@@ -321,4 +337,6 @@ class ChoiceFilter:
         return {self._path(name): fresh for name, written in self.raw.items() if (fresh := written.untold())}
 
     def _path(self, name: str) -> str:
+        if name.startswith(BESIDE):
+            return f"choices[{self.index}].{name.removeprefix(BESIDE)}"
         return self.place.format(self.index, name)

@@ -24,7 +24,7 @@ from guards.policy import SystemPrompt
 KIND = "text_completion"
 MAX_REFUSED = 2048
 """Choices that the gateway itself would write, for a request with many prompts."""
-NOT_TEXT = frozenset({"finish_reason", "stop_reason", "routed_experts"})
+NOT_TEXT = frozenset({"finish_reason", "routed_experts"})
 OF_CHATS = ("message", "delta")
 
 

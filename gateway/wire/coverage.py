@@ -17,6 +17,8 @@ class How(StrEnum):
     """An answer that holds it ends in an error."""
     DROPPED = "dropped"
     """Emptied."""
+    ECHO = "echo"
+    """What the client sent comes back, whatever the upstream writes there."""
     PLAIN = "not text"
     """Names, ids, codes: not written by the model."""
 
@@ -30,30 +32,45 @@ class Carrier(NamedTuple):
     """Where they stand; `*` is any name or number of them."""
     how: How
     vllm: bool = False
-    """vLLM's own; OpenAI's schema has it not."""
+    """vLLM's own; the published schemas have it not."""
 
     def covers(self, path: str) -> bool:
         return fnmatchcase(path.replace("[]", ""), self.path.replace("[]", ""))
 
 
-CHAT = "/v1/chat/completions"
+CHAT, TEXT, MESSAGES = "/v1/chat/completions", "/v1/completions", "/v1/messages"
+RESPONSES = "/v1/responses"
+
+
+def _rows(surface: str, how: How, *paths: str, vllm: bool = False) -> tuple[Carrier, ...]:
+    return tuple(Carrier(surface, path, how, vllm) for path in paths)
+
+
 COVERAGE: tuple[Carrier, ...] = (
-    Carrier(CHAT, "choices[].*.content", How.JUDGED),
-    Carrier(CHAT, "choices[].*.refusal", How.JUDGED),
-    Carrier(CHAT, "choices[].*.reasoning*", How.JUDGED, vllm=True),
-    Carrier(CHAT, "choices[].*.tool_calls[].id", How.PLAIN),
-    Carrier(CHAT, "choices[].*.tool_calls[].*", How.HELD),
-    Carrier(CHAT, "choices[].*.function_call.*", How.HELD),
-    Carrier(CHAT, "choices[].*.annotations[].*", How.HELD),
-    Carrier(CHAT, "choices[].*.audio.*", How.REFUSED),
-    Carrier(CHAT, "choices[].logprobs.*", How.JUDGED),
-    Carrier(CHAT, "choices[].token_ids", How.DROPPED, vllm=True),
-    Carrier(CHAT, "moderation.*", How.HELD),
-    Carrier(CHAT, "metadata.*", How.HELD),
-    Carrier(CHAT, "obfuscation", How.PLAIN),
-    Carrier(CHAT, "id", How.PLAIN),
-    Carrier(CHAT, "model", How.PLAIN),
-    Carrier(CHAT, "system_fingerprint", How.PLAIN),
+    *_rows(CHAT, How.JUDGED, "choices[].*.content", "choices[].*.refusal", "choices[].logprobs.*"),
+    *_rows(CHAT, How.JUDGED, "choices[].*.reasoning", "choices[].*.reasoning_content", vllm=True),
+    *_rows(CHAT, How.PLAIN, "choices[].*.tool_calls[].id"),
+    *_rows(CHAT, How.HELD, "choices[].*.tool_calls[].*", "choices[].*.function_call.*", "choices[].*.annotations[].*"),
+    *_rows(CHAT, How.REFUSED, "choices[].*.audio.*"),
+    *_rows(CHAT, How.DROPPED, "choices[].token_ids", "prompt_token_ids", "prompt_logprobs", "prompt_text", vllm=True),
+    *_rows(CHAT, How.HELD, "moderation.*", "metadata.*"),
+    *_rows(CHAT, How.PLAIN, "id", "model", "system_fingerprint", "obfuscation"),
+    *_rows(TEXT, How.JUDGED, "choices[].text", "choices[].logprobs.tokens[]"),
+    *_rows(TEXT, How.DROPPED, "choices[].token_ids", "choices[].prompt_logprobs", vllm=True),
+    *_rows(TEXT, How.PLAIN, "id", "model", "system_fingerprint"),
+    *_rows(MESSAGES, How.PLAIN, "*id", "*.data", "*.signature", "*.encrypted_*", "*model", "*.inference_geo"),
+    *_rows(MESSAGES, How.JUDGED, "content[].text", "content[].thinking", "delta.text", "delta.thinking"),
+    *_rows(MESSAGES, How.HELD, "delta.partial_json", "*content[].*", "content_block.*", "delta.citation.*"),
+    *_rows(MESSAGES, How.HELD, "*container.*", "*stop_details.*", "*stop_sequence"),
+    *_rows(RESPONSES, How.PLAIN, "*id", "*model", "*.fingerprint", "*.created_by", "*error.type", "obfuscation"),
+    *_rows(RESPONSES, How.ECHO, "*instructions", "*instructions[].*", "*tools[].*", "*tool_choice.*", "*metadata.*"),
+    *_rows(RESPONSES, How.ECHO, "*prompt.*", "*prompt_cache_*", "*safety_identifier", "*user"),
+    *_rows(RESPONSES, How.ECHO, "*text.format.*", "*reasoning.*"),
+    *_rows(RESPONSES, How.DROPPED, "*.encrypted_content"),
+    *_rows(RESPONSES, How.JUDGED, "delta", "text", "refusal", "part.*", "logprobs[].*"),
+    *_rows(RESPONSES, How.HELD, "*output[].*", "item.*", "annotation.*", "arguments", "input", "code", "command"),
+    *_rows(RESPONSES, How.HELD, "*error.*", "*moderation.*", "message", "param", "delta.*"),
+    *_rows(RESPONSES, How.REFUSED, "partial_image_b64", "background", "output_format", "quality", "size"),
 )
 
 
@@ -64,7 +81,13 @@ def how(surface: str, path: str) -> How | None:
 
 def table() -> Iterator[str]:
     """The README's table, line by line."""
-    yield "| surface | text | is |"
-    yield "|---|---|---|"
-    for row in COVERAGE:
-        yield f"| `{row.surface}` | `{row.path}`{' (vLLM)' if row.vllm else ''} | {row.how} |"
+    yield "| surface | " + " | ".join(how for how in How if how is not How.PLAIN) + " |"
+    yield "|---|" + "---|" * (len(How) - 1)
+    for surface in dict.fromkeys(row.surface for row in COVERAGE):
+        cells = [_paths(surface, how) for how in How if how is not How.PLAIN]
+        yield f"| `{surface}` | " + " | ".join(cells) + " |"
+
+
+def _paths(surface: str, how: How) -> str:
+    found = [row.path for row in COVERAGE if row.surface == surface and row.how is how]
+    return ", ".join(f"`{path}`" for path in found) or "–"

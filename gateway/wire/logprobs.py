@@ -168,7 +168,7 @@ class Rows:
             if at > row.end:
                 return
             low, high = max(at, row.start), min(end, row.end)
-            if low < high or low == high and row.start == row.end:
+            if low < high or (low == high and row.start == row.end):
                 yield text, start + low - at, start + high - at
 
     def _has_left(self, row: Row) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import carrier_leak, leak, lengths, model_lane, wardgate
+from tests.bench import access, carrier_leak, leak, lengths, model_lane, wardgate
 from tests.bench.load import Loader, loads
 from tests.bench.peers import peers
 from tests.bench.rounds import run_rounds
@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one round, lengths up to 100,000 characters")
     parser.add_argument("--no-peers", action="store_true", help="Wardgate alone")
     parser.add_argument("--peers", default=PEERS, help=f"names from peers.toml, comma separated ({PEERS})")
-    parser.add_argument("--only", default="", help="tables, comma separated: cost, leak, length, lane (all)")
+    parser.add_argument("--only", default="", help="tables, comma separated: cost, leak, length, lane, access (all)")
     parser.add_argument("--seconds", type=float, default=2, help="of a load of whole answers")
     parser.add_argument("--server-cpus", default="0", help="where the gateways run")
     parser.add_argument("--load-cpus", default="1", help="where the load and the mock upstream run")
@@ -140,10 +140,21 @@ def lane_tables(options: argparse.Namespace, folder: Path, loader: Loader) -> No
         say(table("What a mode costs and lets out", model_lane.CURVE, rows))
 
 
+def access_table(options: argparse.Namespace, folder: Path, loader: Loader) -> None:
+    with running(access.targets(UPSTREAM, folder), options.server_cpus) as targets:
+        for target in targets:
+            loader.whole(target, 4, 2)
+        rounds = 1 if options.quick else options.rounds
+        results = run_rounds(targets, access.loads(loader, options.seconds), rounds)
+    names = [t.name for t in targets]
+    say(table("What keys, limits and the verdict cache add", access.HEAD, list(access.rows(results, names))))
+    say([access.verdict(results, names)])
+
+
 def main() -> None:
     options = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the gateways are stopped
-    wanted = set(filter(None, options.only.split(","))) or {"cost", "leak", "length", "lane"}
+    wanted = set(filter(None, options.only.split(","))) or {"cost", "leak", "length", "lane", "access"}
     loader = Loader(options.load_cpus)
     with (
         tempfile.TemporaryDirectory(prefix="wardgate-bench-") as name,
@@ -160,6 +171,8 @@ def main() -> None:
             length_table(options, folder, loader)
         if "lane" in wanted:
             lane_tables(options, folder, loader)
+        if "access" in wanted:
+            access_table(options, folder, loader)
 
 
 if __name__ == "__main__":

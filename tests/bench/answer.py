@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tests.bench.connection import Piece
 
 STAMP = re.compile(r"zq([a-p]{14})")
+CHUNKED = re.compile(rb"(?i)\r\ntransfer-encoding: *chunked")
 Mark = tuple[int, int]
 """(end offset, time of arrival in ns)."""
 
@@ -45,7 +46,7 @@ def read_answer(pieces: list[Piece]) -> Answer:
     raw = b"".join(data for _, data in pieces)
     head, _, rest = raw.partition(b"\r\n\r\n")
     status = int(head[9:12]) if head[9:12].isdigit() else 0
-    if b"chunked" not in head.lower():
+    if not CHUNKED.search(head):
         return Answer(status, rest, whole=True)
     body, arrivals = _unchunk(raw, len(head) + 4, pieces)
     answer = Answer(status, body, raw.endswith(b"0\r\n\r\n"))

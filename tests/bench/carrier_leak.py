@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from statistics import mean, median
 from time import monotonic_ns
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from tests.bench.answer import read_answer
 from tests.bench.carriers.cases import CASES, PATHS, Case
-from tests.bench.carriers.plan import MARKERS, OPENING, TOOL
+from tests.bench.carriers.plan import MARKERS, OPENING, OTHER, TOOL
 from tests.bench.carriers.texts import Path, longest, texts
 from tests.bench.connection import Piece, connect, render
 from tests.bench.processes import cpu
@@ -27,9 +28,9 @@ NOT_SERVED = "not served"
 class Seen(NamedTuple):
     status: int
     texts: dict[Path, str]
-    first_ms: float
-    """Until the carrier's first word was here."""
     cpu_ms: float
+    began: int
+    pieces: list[Piece]
 
     def of(self, case: Case) -> Iterator[str]:
         """Its texts; logprobs are looked at by themselves, since the text beside them holds the same."""
@@ -38,9 +39,17 @@ class Seen(NamedTuple):
                 yield text
 
     def has(self, case: Case) -> bool:
-        """The carrier itself came."""
+        """The carrier itself came, with its first word."""
         sign = TOOL if case.carrier == "tool_name" else OPENING
         return self.status == 200 and any(sign in text for text in self.of(case))
+
+    def first_ms(self, case: Case) -> float:
+        """Until then; however the gateway cut it."""
+        came = bisect_left(range(len(self.pieces)), 1, key=lambda k: self._until(k + 1).has(case))
+        return (self.pieces[min(came, len(self.pieces) - 1)][0] - self.began) / 1e6
+
+    def _until(self, count: int) -> Seen:
+        return self._replace(texts=texts(read_answer(self.pieces[:count]).body))
 
 
 class Row(NamedTuple):
@@ -55,14 +64,16 @@ class Row(NamedTuple):
 def measure(target: Target, case: Case, *, stream: bool) -> Row:
     clean = [ask(target, case, "none", stream=stream) for _ in range(CLEAN_STREAMS if stream else 1)]
     if not clean[0].has(case):
-        return Row(NOT_SERVED, NAN, NAN)
+        status = clean[0].status
+        return Row(NOT_SERVED if status < 500 else f"HTTP {status}", NAN, NAN)
     out = [reached(ask(target, case, name, stream=stream), case, text) for name, text in MARKERS.items() if text]
-    leaks = " · ".join(str(n) for n in out)
-    return Row(leaks, median(s.first_ms for s in clean), mean(s.cpu_ms for s in clean))
+    return Row(" · ".join(out), median(s.first_ms(case) for s in clean), mean(s.cpu_ms for s in clean))
 
 
-def reached(seen: Seen, case: Case, marker: str) -> int:
-    return max((longest(text, marker) for text in seen.of(case)), default=0)
+def reached(seen: Seen, case: Case, marker: str) -> str:
+    """Characters of the marker; the status where it is an error that tells them."""
+    out = max((longest(text.replace(OTHER, ""), marker) for text in seen.of(case)), default=0)
+    return f"{out} (HTTP {seen.status})" if out and seen.status != 200 else str(out)
 
 
 def ask(target: Target, case: Case, marker: str, *, stream: bool) -> Seen:
@@ -74,7 +85,7 @@ def ask(target: Target, case: Case, marker: str, *, stream: bool) -> Seen:
     pieces = asyncio.run(_pieces(target.url, request))
     spent = cpu(target.pids).since(before)
     answer = read_answer(pieces)
-    return Seen(answer.status, texts(answer.body), _first(pieces, began), spent * 1e3)
+    return Seen(answer.status, texts(answer.body), spent * 1e3, began, pieces)
 
 
 async def _pieces(url: str, request: bytes) -> list[Piece]:
@@ -88,15 +99,6 @@ async def _pieces(url: str, request: bytes) -> list[Piece]:
         if connection.transport is not None:
             connection.transport.close()
     return connection.pieces
-
-
-def _first(pieces: Sequence[Piece], began: int) -> float:
-    seen = b""
-    for at, data in pieces:
-        seen += data
-        if OPENING.encode() in seen:
-            return (at - began) / 1e6
-    return NAN
 
 
 Results = dict[tuple[Case, bool], dict[str, Row]]

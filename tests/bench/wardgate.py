@@ -9,12 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.carriers.plan import PATTERN, SECRET, WORD
+from tests.bench.carriers.plan import DENIED, SECRET, WORD
 from tests.bench.tables import GUARDED, PLAIN
 from tests.bench.target import Target
 
-DENIED = "FORBIDDENWORD|SECRETPROJECT|rm -rf /|SKLONGx{20,400}END"
-"""What the leak table plants; see upstream.c."""
 TERMS = 10_000
 LEAK, MASK, LIST = "wardgate-deny", "wardgate-redact", "wardgate-denylist"
 Guard = dict[str, object]
@@ -107,7 +105,7 @@ def guarded(upstream: str, folder: Path) -> Target:
 def denying(upstream: str, carriers: str, folder: Path) -> list[Target]:
     """What the leak tables plant is blocked by a pattern, redacted by it, and blocked by a list of terms."""
     base: Guard = {"name": "deny", "stages": ["input", "output"], "action": "block"}
-    pattern: Guard = {**base, "kind": "pattern", "pattern": f"{DENIED}|{PATTERN}"}
+    pattern: Guard = {**base, "kind": "pattern", "pattern": DENIED}
     rules: dict[str, Guard] = {
         LEAK: pattern,
         MASK: {**pattern, "action": "redact"},

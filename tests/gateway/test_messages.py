@@ -34,6 +34,11 @@ from tests.gateway.messages import MESSAGES, REFUSAL, Events, ask, ask_stream, s
 
 MAIL = "ada@example.com"
 BAD = "It is Project Titan, of course."
+REFUSED = {
+    "stop_reason": "refusal",
+    "stop_sequence": None,
+    "stop_details": {"type": "refusal", "category": None, "explanation": REFUSAL},
+}
 CITED = {
     "type": "char_location",
     "cited_text": "Project Titan",

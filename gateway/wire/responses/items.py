@@ -130,7 +130,7 @@ def walk(
     if depth > DEPTH:
         raise UpstreamBroken("The upstream's answer is nested too deeply.")
     holder: Any = node
-    for key, value in list(node.items()) if isinstance(node, dict) else list(enumerate(node)):
+    for key, value in sorted(node.items(), key=comes_late) if isinstance(node, dict) else list(enumerate(node)):
         if isinstance(key, str) and not _fine(texts, key, place, asked):
             del holder[key]
             continue
@@ -143,6 +143,11 @@ def walk(
             walk(texts, value, where, asked=asked, depth=depth + 1)
 
 
+def comes_late(item: tuple[str, Any]) -> bool:
+    """Logprobs are judged by the text beside them."""
+    return item[0] == "logprobs"
+
+
 def _fine(texts: Texts, key: str, place: str, asked: frozenset[str] | None) -> bool:
     """Whether a key may leave."""
     return bool(KEY.fullmatch(key)) or (asked is not None and key in asked) or texts.name(place, key) == key
@@ -151,7 +156,7 @@ def _fine(texts: Texts, key: str, place: str, asked: frozenset[str] | None) -> b
 def _kept(texts: Texts, key: str, value: Any, where: str, asked: frozenset[str] | None) -> Any:
     """What may leave of a value that holds no others."""
     if key == "logprobs" and isinstance(value, list):
-        return texts.whole_logprobs(where, value)
+        return texts.whole_logprobs(f"{where.removesuffix(key)}text", value)
     if not isinstance(value, str) or not value:
         return value
     if key in OPAQUE:

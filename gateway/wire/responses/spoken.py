@@ -63,7 +63,7 @@ class Speech:
         part = self._part(item, kind, number(event, kind.index))
         text, entries = text_of(event, "delta"), event.get("logprobs") or []
         kept = self.texts.feed(part.field, text)
-        logs = self.texts.feed_logprobs(f"{part.place}.logprobs", entries)
+        logs = self.texts.feed_logprobs(part.field, entries)
         if kept or logs:
             self._open(item, part, out)
             self._tell_piece(item, part, kept, logs, out)
@@ -175,13 +175,12 @@ class Speech:
         if part.closed:
             return
         rest = self.texts.finish(part.field, full)
-        listed = f"{part.place}.logprobs"
-        more = self.texts.feed_logprobs(listed, [], final=True)
+        more = self.texts.feed_logprobs(part.field, [], final=True)
         self._open(item, part, out)
         if rest or more:
             self._tell_piece(item, part, rest, more, out)
         if not self.texts.blocked:
-            told = self.texts.whole_logprobs(listed, logs) if isinstance(logs, list) and logs else []
+            told = self.texts.whole_logprobs(part.field, logs) if isinstance(logs, list) and logs else []
             self._seal_text(item, part, told, out)
 
     def _finish(self, item: Item, part: Part, full: object, out: list[bytes]) -> None:

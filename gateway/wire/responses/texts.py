@@ -9,11 +9,11 @@ from typing import Any
 from gateway.errors import UpstreamBroken
 from gateway.wire.arguments import Arguments
 from gateway.wire.choice import Judge
-from gateway.wire.logprobs import LogprobFilter
+from gateway.wire.logprobs import Logprobs, Spoken
 from gateway.wire.surface import Track
 from gateway.wire.written import Written
 from guards.calls import ToolCall
-from guards.stream import Release, TextFilter
+from guards.stream import Decision, Release, TextFilter
 
 CHOICE = 0
 """A response has one answer."""
@@ -29,14 +29,16 @@ class Carrier:
     written: Written = field(default_factory=Written)
     said: list[str] = field(default_factory=list)
     """What was let go of it."""
+    redactions: list[Decision] = field(default_factory=list)
     final: bool = False
 
 
 @dataclass(slots=True)
-class Logprobs:
+class Spelt:
     """The logprobs of a text."""
 
-    filter: LogprobFilter
+    filter: Logprobs
+    text: Spoken
     kept: list[dict[str, Any]] = field(default_factory=list)
     final: bool = False
 
@@ -49,7 +51,7 @@ class Texts:
     carriers: dict[str, Carrier] = field(default_factory=dict)
     names: dict[tuple[str, str], str] = field(default_factory=dict)
     """(place, raw) -> released, of texts too short to be scored."""
-    logs: dict[str, Logprobs] = field(default_factory=dict)
+    logs: dict[str, Spelt] = field(default_factory=dict)
     blocked: bool = False
 
     def at(self, place: str) -> Carrier:
@@ -74,6 +76,8 @@ class Texts:
         release = known.filter.feed(text, final=final)
         self._note(release, place)
         known.final = final
+        if release.redacted:
+            known.redactions += filter(self.judge.redacts, release.decisions)
         if release.text:
             known.said.append(release.text)
         return release.text
@@ -129,16 +133,19 @@ class Texts:
     # -- logprobs
 
     def feed_logprobs(self, place: str, entries: list[Any], *, final: bool = False) -> list[dict[str, Any]]:
-        """The entries that may leave now."""
+        """The entries that may leave now. `place`: of the text, which holds what they spell already."""
+        if not self.judge.withholds:
+            return entries
         known = self.logs.get(place)
         if known is None:
             if not entries:
                 return []
-            known = self.logs[place] = Logprobs(LogprobFilter.new(self.judge.filter(), self.judge.filter))
+            text = self.at(place)
+            spoken = Spoken(text.written, text.filter, text.redactions)
+            known = self.logs[place] = Spelt(Logprobs.new(self.judge.acts_on), spoken)
         if known.final:
             return []
-        kept, release = known.filter.feed({"content": entries}, final=final)
-        self._note(release, place)
+        kept = known.filter.feed({"content": entries}, known.text, final=final)
         known.final = final
         fresh: list[dict[str, Any]] = kept["content"] if kept else []
         known.kept += fresh
@@ -147,8 +154,8 @@ class Texts:
     def whole_logprobs(self, place: str, entries: list[Any]) -> list[dict[str, Any]]:
         """Of a text that is complete."""
         known = self.logs.get(place)
-        self.feed_logprobs(place, [] if known else entries, final=True)
-        return self.logs[place].kept if place in self.logs else []
+        fresh = self.feed_logprobs(place, [] if known else entries, final=True)
+        return self.logs[place].kept if place in self.logs else fresh
 
     # -- for those who look on
 

@@ -41,22 +41,22 @@ async def _body(receive: Receive) -> bytes:
     found = b""
     while True:
         message = await receive()
-        found += message.get("body", b"")
+        found += bytes(message.get("body", b""))
         if not message.get("more_body"):
             return found
 
 
 async def _say(send: Send, status: int, body: bytes) -> None:
-    await _start(send, status, b"application/json")
+    await _start(send, status, (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.body", "body": body})
 
 
-async def _start(send: Send, status: int, kind: bytes) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind)]})
+async def _start(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
 
 
 async def _stream(send: Send, surface: ModuleType, plan: Plan) -> None:
-    await _start(send, 200, b"text/event-stream; charset=utf-8")
+    await _start(send, 200, (b"content-type", b"text/event-stream; charset=utf-8"))
     for frame in _frames(surface, plan):
         await send({"type": "http.response.body", "body": frame, "more_body": True})
         await asyncio.sleep(plan.gap)

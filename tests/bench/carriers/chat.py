@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.bench.carriers.plan import Plan
+from tests.bench.carriers.plan import OTHER, Plan
 
 Json = dict[str, object]
 ID = "chatcmpl-bench00000000000000000000000"
@@ -45,7 +45,7 @@ def events(plan: Plan) -> Iterator[Json]:
 
 def _pieces(plan: Plan, part: str) -> Iterator[Json]:
     if plan.carrier == "choice_1":
-        yield _chunk({"content": " other"}, index=0)
+        yield _chunk({"content": OTHER}, index=0)
         yield _chunk({"content": part}, index=1)
     elif plan.carrier == "logprobs":
         yield _chunk({"content": part}, logprobs={"content": [token(part)]})
@@ -78,7 +78,7 @@ def whole(plan: Plan) -> Json:
     if plan.carrier == "logprobs":
         logprobs = {"content": [token(part) for part in plan.parts]}
     if plan.carrier == "choice_1":
-        choices.append(_choice(0, {"role": "assistant", "content": " other words"}, None, "stop"))
+        choices.append(_choice(0, {"role": "assistant", "content": OTHER}, None, "stop"))
     finish = "tool_calls" if plan.carrier in CALLS else "stop"
     choices.append(_choice(len(choices), message, logprobs, finish))
     usage = {"prompt_tokens": 20, "completion_tokens": 200, "total_tokens": 220}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tests.bench.carriers.plan import Plan
+from tests.bench.carriers.plan import OTHER, Plan
 
 Json = dict[str, object]
 
@@ -13,7 +13,7 @@ def events(plan: Plan) -> Iterator[Json]:
     offset = 0
     for part in plan.parts:
         if plan.carrier == "choice_1":
-            yield _answer([_choice(0, " other")])
+            yield _answer([_choice(0, OTHER)])
             yield _answer([_choice(1, part)])
         elif plan.carrier == "logprobs":
             yield _answer([_choice(0, part, logprobs=columns([part], offset))])
@@ -25,7 +25,7 @@ def events(plan: Plan) -> Iterator[Json]:
 
 
 def whole(plan: Plan) -> Json:
-    choices = [_choice(0, " other words", finish="stop")] if plan.carrier == "choice_1" else []
+    choices = [_choice(0, OTHER, finish="stop")] if plan.carrier == "choice_1" else []
     logprobs = columns(plan.parts, 0) if plan.carrier == "logprobs" else None
     choices.append(_choice(len(choices), plan.text, finish="stop", logprobs=logprobs))
     usage = {"prompt_tokens": 20, "completion_tokens": 200, "total_tokens": 220}

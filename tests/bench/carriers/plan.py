@@ -14,13 +14,18 @@ from typing import NamedTuple
 
 WORD = "ZQXJVKWQZJXKV"
 SECRET = "QXZ" + "".join(random.Random(7).choices("JKVW", k=393)) + "ZXQ"
-PATTERN = "ZQXJVKWQZJXKV|QXZ[JKVW]{20,400}ZXQ"
-"""Denies both. Their letters stand nowhere else, so that two in a row are proof."""
+PATTERN = "Z[K.Z.X.Q.V.J.W]{11}V|Q[X]Z[J-K.V-W]{20,400}Z[X]Q"
+"""Denies both. No two letters of theirs stand side by side in it, nor anywhere else: two in a row have leaked, and an
+error that quotes the pattern does not count."""
+DENIED = f"FORBIDDENWORD|SECRETPROJECT|rm -rf /|SKLONGx{{20,400}}END|{PATTERN}"
+"""What every target of the leak tables denies: this mock's markers and those of upstream.c."""
 MARKERS = {"none": "", "word": WORD, "secret": SECRET}
 PIECES = {"none": 1, "word": 7, "secret": 80}
 
 OPENING = "opening"
 """The first word of the carrier that is looked at, and of no other."""
+OTHER = " other"
+"""All that the other choice says."""
 WORDS = (" the", " model", " answers", " with", " plain", " text", " so", " that", " a", " guard", " can", " read")
 BEFORE, AFTER = 180, 40
 TOOL = "lookup"

@@ -1,0 +1,102 @@
+"""What keys, limits and the verdict cache add to a request: `python tests/bench/run.py --only access`.
+
+Each target has what the one before it has and one thing more; the prompt, ten messages of a chat, is the same for all.
+Their verdicts are known after the first request, so the classifier itself has nothing to do. The model's answer is
+judged by nobody. CPU is that of the gateway and of its Redis together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tests.bench import wardgate
+from tests.bench.load import Load, Loader
+from tests.bench.rounds import Results
+from tests.bench.tables import number
+from tests.bench.target import Target
+
+KEY = "wg-app-bench"
+MANY = 10**9
+LIMITS = {"requests_per_minute": MANY, "tokens_per_minute": 10**6 * MANY, "concurrent": 10_000}
+"""All three, and out of reach."""
+TURNS = (
+    "What does a gateway in front of a model do?",
+    "It adds the owner's system prompt, and judges what goes in and what comes out.",
+    "And if the model is slow to answer?",
+    "Then the gateway waits, and tells the client should it take too long.",
+    "How are its replicas chosen?",
+    "The one with the fewest requests under way is asked first; one that fails is left alone for a while.",
+    "Can you say how long that while is?",
+    "Ten seconds, after which a single request finds out whether it works again.",
+    "What becomes of a stream that breaks off?",
+)
+"""Of user and assistant; the load's own question is the tenth."""
+HEAD = ("target", "CPU ms/request", "added", "in all", "at one connection", "added", "in all", "failed")
+AT_MOST = 0.3
+"""Milliseconds that keys, limits and cache may add in all."""
+BUSY, ALONE = "rps64", "lat1"
+
+
+class Chat(Target):
+    """Is asked as chats ask: with all that was said before."""
+
+    __slots__ = ()
+
+    def request(self, shape: str, *, stream: bool = False) -> dict[str, object]:
+        body = super().request(shape, stream=stream)
+        before = [{"role": ("user", "assistant")[i % 2], "content": said} for i, said in enumerate(TURNS)]
+        last = body["messages"]
+        return {**body, "messages": [*before, *(last if isinstance(last, list) else [])]}
+
+
+def targets(upstream: str, folder: Path) -> list[Target]:
+    """From the open gateway to the one with everything."""
+    key = {"name": "bench", "keys": [f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"], "models": ["mock"]}
+    judged = [{**rule, "stages": ["input"]} for rule in wardgate.classifiers()]
+    steps: tuple[tuple[str, Mapping[str, object], list[wardgate.Guard]], ...] = (
+        ("open", {}, []),
+        ("+ key", key, []),
+        ("+ limits", {**key, "limits": LIMITS}, []),
+        ("+ verdict cache", {**key, "limits": LIMITS}, judged),
+    )
+    return [make(name, 9331 + i, tenant, rules, upstream, folder) for i, (name, tenant, rules) in enumerate(steps)]
+
+
+def make(
+    name: str, port: int, tenant: Mapping[str, object], rules: Sequence[wardgate.Guard], upstream: str, folder: Path
+) -> Target:
+    home = f"access-{port}"
+    made = wardgate.make(home, port, rules, upstream, folder)
+    config = folder / home / "wardgate.yaml"
+    document = json.loads(config.read_text())
+    if tenant:
+        known = [model["name"] for model in document["models"]]
+        config.write_text(json.dumps({**document, "tenants": [{**tenant, "models": known}]}))
+    headers = {"Authorization": f"Bearer {KEY}"} if tenant else {}
+    return Chat(name, made.url, headers=headers, cmd=made.cmd, env=made.env, ready=made.ready)
+
+
+def loads(loader: Loader, seconds: float) -> Mapping[str, Load]:
+    """Under load questions to Redis share round trips; one connection alone shares them with nobody."""
+    return {
+        BUSY: lambda target: loader.whole(target, 64, seconds),
+        ALONE: lambda target: loader.whole(target, 1, seconds),
+    }
+
+
+def rows(results: Results, names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for before, name in zip([names[0], *names], names, strict=False):
+        cells = [name]
+        for load in (BUSY, ALONE):
+            cells.append(number(results.median(load, name, "cpu_ms"), 3))
+            cells += [number(results.added(load, name, "cpu_ms", base), 3) for base in (before, names[0])]
+        failed = sum(sum(results.values(load, name, "failed")) for load in (BUSY, ALONE))
+        yield [*cells, number(failed, 0)]
+
+
+def verdict(results: Results, names: Sequence[str]) -> str:
+    added = results.added(BUSY, names[-1], "cpu_ms", names[0])
+    return f"\nkeys, limits and cache in all: {added:.3f} ms, at most {AT_MOST}: {'met' if added <= AT_MOST else 'MISSED'}"
