@@ -11,8 +11,11 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
 
 from gateway.api.asgi import Headers, Message, Send, encode_headers, send_bytes
 from gateway.errors import IdempotencyInProgress, IdempotencyMismatch, InvalidRequest
@@ -51,9 +54,9 @@ class Once:
     size: int = 0
     renewing: asyncio.TimerHandle | None = None
 
-    def read(self, route: str, body: bytes, sound: Callable[[], bool]) -> None:
+    def read(self, route: str, request: Mapping[str, Any], sound: Callable[[], bool]) -> None:
         """The request is here. `sound`: whether an answer of 200 came to its own end."""
-        self.digest = hashlib.sha256(route.encode() + b"\0" + body).hexdigest()
+        self.digest = hashlib.sha256(route.encode() + b"\0" + canonical(request)).hexdigest()
         self.sound = sound
 
     async def replay(self, id: str, send: Send) -> int | None:
@@ -62,6 +65,7 @@ class Once:
             state, answer = await self.answers.begin(self.name, self.digest, self.owner)
         except Away:
             self.metrics.idempotent.labels("unavailable").inc()
+            self.owned = True  # Redis may think so: then the answer is kept, or the key is free again in the end
             return None  # two answers are better than none
         self.metrics.idempotent.labels(state).inc()
         if state == "mismatch":
@@ -134,6 +138,14 @@ class Once:
         if self.renewing is not None:
             self.renewing.cancel()
             self.renewing = None
+
+
+def canonical(request: Mapping[str, Any]) -> bytes:
+    """The same for requests that say the same: clients that build one anew may write its keys in another order."""
+    try:
+        return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        raise InvalidRequest("The request is nested too deeply; 250 levels are the most.") from None
 
 
 def sane(key: str) -> str:

@@ -197,7 +197,8 @@ class Run:
     def _answer_filter(self) -> AnswerFilter | None:
         lanes = self.guarded.output
         calls = CallJudge(lanes.calls, self.exchange.request)
-        judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "output", calls=calls, scored=lanes.scored.acts)
+        acts, folder = lanes.scored.acts, self.guarded.folder
+        judge = Judge(lanes.enforced, lanes.monitored, folder, "output", calls=calls, scored=acts)
         guarded = not (lanes.exact_idle and lanes.scored.idle and not self.record.flagged)
         return self.wire.answer(self._ask(lambda: self.wardgate(judge.verdicts)), judge, guarded=guarded)
 

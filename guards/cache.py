@@ -72,7 +72,7 @@ class Memo:
         scores = dict(zip(self.names, self.packed.unpack(data), strict=True))
         if math.isnan(sum(scores.values())):
             scores = {name: v for name, v in scores.items() if not math.isnan(v)}
-        return scores if scores and 0 <= min(scores.values()) and max(scores.values()) <= 1 else None
+        return scores if scores and min(scores.values()) >= 0 and max(scores.values()) <= 1 else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,7 @@ class Checks:
             raise MethodNotAllowed(f"{self.form.route} takes POST.", headers={"allow": "POST"})
         plan, tenant = visit.plan, visit.tenant
         limits = plan.document.server
-        raw = await read_body(scope, receive, limits.max_body, limits.body_timeout)
-        request = parse_object(raw)
+        request = parse_object(await read_body(scope, receive, limits.max_body, limits.body_timeout))
         asked = self.form.read(request)
         guarded = choose(plan, tenant, asked)
         who = tenant.name if tenant else OPEN
@@ -114,7 +113,7 @@ class Checks:
         )
         record = Record(exchange, self.keeper, self.metrics, guarded.policy.on_log_failure, began)
         if visit.once is not None:
-            visit.once.read(self.form.route, raw, lambda: record.outcome == "complete")
+            visit.once.read(self.form.route, request, lambda: record.outcome == "complete")
         check = Check(exchange, guarded, asked, record, self.metrics)
         check.foresee()
         await visit.admit(None)

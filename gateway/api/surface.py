@@ -94,15 +94,14 @@ class Surface:
             raise MethodNotAllowed(f"{self.wire.route} takes POST.", headers={"allow": "POST"})
         plan, tenant = visit.plan, visit.tenant
         limits = plan.document.server
-        raw = await read_body(scope, receive, limits.max_body, limits.body_timeout)
-        request = parse_object(raw)
+        request = parse_object(await read_body(scope, receive, limits.max_body, limits.body_timeout))
         served = plan.serve(request.get("model"), tenant)
         who = tenant.name if tenant else OPEN
         exchange = Exchange(id, who, str(request["model"]), served.guarded.label, self.wire.route, request)
         policy = served.guarded.policy
         record = Record(exchange, self.keeper, self.metrics, policy.on_log_failure, began)
         if visit.once is not None:
-            visit.once.read(self.wire.route, raw, lambda: record.outcome == "complete")
+            visit.once.read(self.wire.route, request, lambda: record.outcome == "complete")
         wire = self.bind(exchange) if self.bind else self.wire
         run = Run(wire, exchange, served, record, self.metrics, send, limits.max_frame, began=began)
         run.foresee()

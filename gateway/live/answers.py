@@ -8,12 +8,14 @@ from typing import Literal, NamedTuple
 
 import orjson
 
-from gateway.live.batch import Batch, Script
+from gateway.live.batch import Arg, Batch, Script
 
 State = Literal["new", "in_progress", "mismatch", "replayed"]
 LEASE = 30.0
 """Seconds for which a request that is being answered counts as such without a sign of life: one that was killed."""
 
+ROOM = 64 << 20
+"""Bytes of all answers that are kept for one tenant. More of them, and the oldest are forgotten first."""
 STATES: tuple[State, ...] = ("new", "in_progress", "mismatch", "replayed")
 
 BEGIN = Script("""
@@ -34,11 +36,35 @@ OWNED = "if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end\n"
 KEEP = Script(
     OWNED
     + """
+if redis.replicate_commands then redis.replicate_commands() end
+local life, room, stem, id = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local time, size = redis.call('TIME'), #ARGV[2] + #ARGV[3] + 500
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HDEL', KEYS[1], 'owner')
 redis.call('HSET', KEYS[1], 'head', ARGV[2], 'body', ARGV[3])
-return redis.call('PEXPIRE', KEYS[1], ARGV[4])
+redis.call('PEXPIRE', KEYS[1], life)
+local total = tonumber(redis.call('GET', KEYS[3]) or 0)
+local function forget(all)
+  local first = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
+  if not first[1] or not (all or tonumber(first[2]) <= now) then return false end
+  local old, bytes = string.match(first[1], '^(%S+) (%d+)$')
+  redis.call('DEL', stem .. old)
+  redis.call('ZREM', KEYS[2], first[1])
+  total = total - bytes
+  return true
+end
+while forget(false) do end
+if redis.call('ZADD', KEYS[2], now + life, id .. ' ' .. size) == 1 then total = total + size end
+while total > room and forget(true) do end
+redis.call('SET', KEYS[3], math.max(total, 0), 'PX', life)
+redis.call('PEXPIRE', KEYS[2], life)
+return 1
 """
 )
+"""KEYS: the answer, the tenant's answers by the end of their lives, the bytes of all.
+
+ARGV: owner, head, body, life in ms, bytes for all, how the names of answers begin, how this one's goes on.
+"""
 RENEW = Script(OWNED + "return redis.call('PEXPIRE', KEYS[1], ARGV[2])")
 DROP = Script(OWNED + "return redis.call('DEL', KEYS[1])")
 
@@ -58,17 +84,21 @@ class Found(NamedTuple):
 
 
 class Answers:
-    """Owns `{<prefix>:<digest of tenant and key>}`, each a hash: the request's digest, and its owner or its answer."""
+    """Owns `{<prefix>:<digest of the tenant>}:<digest of tenant and key>`: the request's digest, its owner or answer.
 
-    def __init__(self, batch: Batch, prefix: str = "wardgate:answer", lease: float = LEASE) -> None:
+    Beside them `…:kept` and `…:size`: no tenant may fill the memory in which flags are kept.
+    """
+
+    def __init__(self, batch: Batch, prefix: str = "wardgate:answer", lease: float = LEASE, room: int = ROOM) -> None:
         self._batch = batch
+        self._room = room
         self._prefix = prefix
         self.lease = lease
 
     def name(self, tenant: str, key: str) -> str:
         """One tenant's keys never meet another's."""
-        whole = hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()
-        return f"{{{self._prefix}:{whole}}}"
+        whose, whole = (hashlib.sha256(orjson.dumps(each)).hexdigest() for each in (tenant, [tenant, key]))
+        return f"{{{self._prefix}:{whose[:32]}}}:{whole}"
 
     async def begin(self, name: str, request: str, owner: str) -> Found:
         """What is known under this name; `new` makes the caller its owner. `Away` without Redis."""
@@ -77,7 +107,9 @@ class Answers:
 
     async def keep(self, name: str, owner: str, answer: Kept, seconds: float) -> None:
         head = orjson.dumps({"status": answer.status, "headers": answer.headers})
-        await self._batch.call(KEEP, [name], [owner, head, answer.body, int(seconds * 1000)])
+        stem, _, id = name.rpartition(":")
+        args: list[Arg] = [owner, head, answer.body, int(seconds * 1000), self._room, f"{stem}:", id]
+        await self._batch.call(KEEP, [name, f"{stem}:kept", f"{stem}:size"], args)
 
     def renew(self, name: str, owner: str) -> None:
         self._batch.tell(RENEW, [name], [owner, int(self.lease * 1000)])

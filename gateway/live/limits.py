@@ -2,8 +2,8 @@
 
 The window slides in steps of 200 ms. What was admitted in one step is one bucket; a bucket counts until it is wholly
 older than a minute, so that no minute, wherever it begins, ever sees more than the limit, and room comes back after
-60 to 60.2 seconds. Totals are kept beside the buckets: an admission costs the same at any limit. The clock is Redis's;
-where it was set back, what was counted ages no further until it has caught up, and by more than a minute a new one begins.
+60 to 60.2 seconds. Totals are kept beside the buckets: an admission costs the same at any limit. The clock is Redis's.
+Where that was set back, what was counted waits for it to catch up; by more than a minute, and a new minute begins.
 
 Tokens are charged from an estimate, and settled once the usage is known: in the bucket of the admission while that
 counts, else (and then only what the estimate fell short by) in the present one.
@@ -214,9 +214,7 @@ class Limiter:
             raise
         self._free_doubtful()
         reason, requests, tokens, wait, requests_in, tokens_in, bucket = map(int, said.split())
-        return Grant(
-            REASONS[reason], requests, tokens, wait / 1000, requests_in / 1000, tokens_in / 1000, bucket, need
-        )
+        return Grant(REASONS[reason], requests, tokens, wait / 1000, requests_in / 1000, tokens_in / 1000, bucket, need)
 
     def _free_doubtful(self) -> None:
         """Redis may have given them a slot, and the answer never came: nobody else would free it before its lease."""

@@ -109,7 +109,7 @@ def _scalars(piece: Piece, low: int, high: int, placeholder: str) -> list[tuple[
 
 
 def _decode(part: str) -> str:
-    if part.startswith("\\u"):
+    if part.startswith("\\u") and len(part) > 2:
         high, low = int(part[2:6], 16), int(part[8:] or "0", 16)
         return chr(0x10000 + ((high & 0x3FF) << 10) + (low & 0x3FF)) if low else chr(high)
     if part.startswith("\\"):

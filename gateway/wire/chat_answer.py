@@ -76,7 +76,8 @@ class ChatAnswer:
     # -- whole answers
 
     def whole(self, body: dict[str, Any]) -> tuple[bool, list[int]]:
-        return self._feed(body, "message")
+        changed, blocked = self._feed(body, "message")
+        return changed or self.judge.withholds, blocked
 
     def refuse_whole(self, body: dict[str, Any], choices: Iterable[int]) -> None:
         gone = set(choices)
@@ -100,14 +101,18 @@ class ChatAnswer:
         self._remember(chunk)
         changed, blocked = self._feed(chunk, "delta")
         if not chunk["choices"] and "usage" in chunk:  # sent at the end, after every choice
-            self.usage = orjson.dumps(chunk) if changed else payload
+            self.usage = self._rendered(chunk, payload, changed=changed)
         elif not changed or not empty(chunk):
             self.spoken = True
             if changed and (calls := calls_apart(chunk)):
                 out.append(frame(orjson.dumps(calls)))
-            data = orjson.dumps(chunk) if changed else payload
+            data = self._rendered(chunk, payload, changed=changed)
             out.append(self._with_findings(data) if self._last(chunk) else frame(data))
         return blocked
+
+    def _rendered(self, chunk: dict[str, Any], payload: bytes, *, changed: bool) -> bytes:
+        """Where guards act, only what was read leaves: bytes may hold a key twice, of which a parser shows one."""
+        return orjson.dumps(chunk) if changed or self.judge.withholds else payload
 
     def _remember(self, chunk: dict[str, Any]) -> None:
         if not self.last:

@@ -266,7 +266,7 @@ class ChoiceFilter:
         asked = ToolCall(call.name, call.arguments or "", call.free)
         self.blocked |= self.judge.call(asked, self._path(where), self.index)
         self._feed_nested(call.entry, CALL_IDS, strings=True)
-        self._feed_nested(call.function, CALL_IDS, strings=True)
+        self._feed_nested(call.function, frozenset(), strings=True)
         name = self._whole(call.name, f"{where}.name") if call.name else ""
         if name != call.name and isinstance(id := call.entry.get("id"), str):  # some models make the one of the other
             call.entry["id"] = id.replace(call.name, name)

@@ -79,7 +79,7 @@ class MessagesAnswer:
         for index, node in enumerate(content):
             changed |= BlockFilter.new(index, node, self.texts).open(node, final=True)
         changed |= self.texts.rest(body, "", PLAIN)
-        return changed, self._blocked()
+        return changed or self.judge.withholds, self._blocked()
 
     def _blocked(self) -> list[int]:
         return [0] if self.texts.blocked else []
@@ -178,7 +178,8 @@ class MessagesAnswer:
             raise UpstreamBroken(UNKNOWN_SHAPE)
         changed = self._others(data, block.path) | block.delta(delta)
         if not changed and not self.texts.blocked:
-            out.append(event(data) if b"\n" in payload else named("content_block_delta", payload))
+            as_it_came = not self.judge.withholds and b"\n" not in payload
+            out.append(named("content_block_delta", payload) if as_it_came else event(data))
         elif any(delta.get(name) for name in CARRIERS) or ("citation" in delta and not self.texts.blocked):
             self._show(data, out)
 
@@ -215,7 +216,8 @@ class MessagesAnswer:
         self.texts.blocked = self.done = True
         if self.closed:
             return
-        if self.showing is not None:
+        # SDKs parse the JSON of a block that has stopped, and raise a parser's error where it was cut
+        if self.showing is not None and not frames.structured(self.ask.request):
             out.append(frames.block_stop(self.showing))
         usage = {"output_tokens": 0, **self.usage}
         out.append(frames.refusal(self.shown, self.ask, usage))

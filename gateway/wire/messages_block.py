@@ -143,7 +143,8 @@ class BlockFilter:
             changed = self._grow(node, self.kind, final=final)
         elif self.calls:
             changed = self._call(node)
-        return self.texts.rest(node, self.path, frozenset({self.kind, "name"})) or changed
+        seen = frozenset({self.kind, "name"} if self.calls else {self.kind})
+        return self.texts.rest(node, self.path, seen) or changed
 
     def _call(self, node: dict[str, Any]) -> bool:
         """Judge a call that is complete, and its name."""

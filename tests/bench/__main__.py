@@ -96,15 +96,19 @@ def costs(options: argparse.Namespace, direct: Target, folder: Path, loader: Loa
 def carriers(cpus: str) -> Target:
     command = [sys.executable, "-m", "tests.bench.carriers", CARRIERS.rsplit(":", 1)[1]]
     root = {"PYTHONPATH": str(HERE.parents[1])}
-    return Target("carriers", CARRIERS, cmd=shlex.join(command), env=root, ready="/v1/models", cpus=cpus)
+    return Target("unguarded", CARRIERS, cmd=shlex.join(command), env=root, ready="/v1/models", cpus=cpus)
 
 
 def leak_tables(options: argparse.Namespace, folder: Path) -> None:
     others = [] if options.no_peers else peers(LEAK_PEERS)
     ours = wardgate.denying(UPSTREAM, CARRIERS, folder)
-    with running([carriers(options.load_cpus)], ""), running([*ours, *others], options.server_cpus) as targets:
-        chat = [t for t in targets if t.name not in (wardgate.MASK, wardgate.LIST)]
+    with (
+        running([carriers(options.load_cpus)], "") as mocks,
+        running([*ours, *others], options.server_cpus) as guarded,
+    ):
+        chat = [t for t in guarded if t.name not in (wardgate.MASK, wardgate.LIST)]
         say(table("What leaks from a guarded stream", leak.HEAD, list(leak.leaks(chat))))
+        targets = [*mocks, *guarded]  # the mock by itself shows that the meter sees every carrier
         found = carrier_leak.run(targets)
         head = carrier_leak.head(targets)
         for stream in (True, False):

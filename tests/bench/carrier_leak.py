@@ -71,9 +71,9 @@ def measure(target: Target, case: Case, *, stream: bool) -> Row:
 
 
 def reached(seen: Seen, case: Case, marker: str) -> str:
-    """Characters of the marker; the status where it is an error that tells them."""
+    """Characters of the marker; the status too where an error tells them, or nothing else held them back."""
     out = max((longest(text.replace(OTHER, ""), marker) for text in seen.of(case)), default=0)
-    return f"{out} (HTTP {seen.status})" if out and seen.status != 200 else str(out)
+    return f"{out} (HTTP {seen.status})" if seen.status != 200 and (out or seen.status >= 500) else str(out)
 
 
 def ask(target: Target, case: Case, marker: str, *, stream: bool) -> Seen:

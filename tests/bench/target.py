@@ -18,7 +18,7 @@ from tests.bench.processes import family, listeners
 HERE = Path(__file__).resolve().parent
 LOGS = HERE / "logs"
 PROMPT = "Explain in about three hundred tokens how a gateway in front of a model works."
-START_SECONDS = 90
+START_SECONDS = 180
 
 
 class TargetError(Exception):

@@ -66,7 +66,7 @@ class Answer:
     @property
     def frames(self) -> list[bytes]:
         """The payloads of an event stream."""
-        return [f.removeprefix(b"data: ") for f in self.body.split(b"\n\n") if f]
+        return [f.removeprefix(b"data: ").replace(b"\ndata: ", b"\n") for f in self.body.split(b"\n\n") if f]
 
     @property
     def text(self) -> str:

@@ -263,13 +263,12 @@ async def test_a_refused_connection_is_unavailable(tmp_path: Path, redis_url: st
     assert "retry-after" in answer.headers
 
 
-async def test_a_frame_that_cannot_be_written_again_ends_the_stream_with_an_error(
+async def test_a_frame_that_is_nested_too_deeply_to_be_judged_ends_the_stream_with_an_error(
     tmp_path: Path, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A guard redacts in a frame that is nested too deeply to be rendered: a defect, told as one, without its text."""
     nested = b"[" * 300 + b"]" * 300
     deep = chat_frame({"content": "mail a@example.com "})[:-3] + b', "x": ' + nested + b"}\n\n"
     answer = await ask(tmp_path, redis_url, sse(HELLO, 0.1, HELLO, 0.1, deep, END, DONE), stream=True)
     assert answer.frames[-1] == b"[DONE]"
-    assert Answer(200, {}, answer.frames[-2]).code == "internal_error"
+    assert Answer(200, {}, answer.frames[-2]).code == "upstream_broken"
     assert "example.com" not in caplog.text

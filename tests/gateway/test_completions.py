@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -246,14 +247,14 @@ async def test_token_ids_pass_where_nothing_reads_prompts(tmp_path: Path, redis_
     assert answer.json()["choices"][0]["text"] == "Write to [EMAIL] now."
 
 
-async def test_unchanged_frames_keep_the_upstreams_bytes(tmp_path: Path, redis_url: str) -> None:
+async def test_unchanged_frames_say_what_the_upstream_said(tmp_path: Path, redis_url: str) -> None:
     frames = text_frames(["Once ", "upon ", "a time. "], usage=True)
     async with fake_vllm(stream(frames)) as vllm, gateway(document(vllm.url, CODENAME), tmp_path, redis_url) as url:
         got = await ask_stream(url, stream_options={"include_usage": True})
-    sent = [f.decode().removeprefix("data: ").strip() for f in frames]
-    assert got.payloads[:3] == sent[:3]
-    assert got.payloads[4:] == sent[4:]
-    assert got.payloads[3].startswith(sent[3][:-1])  # the last one has the findings
+    sent = [json.loads(f.decode().removeprefix("data: ")) for f in frames[:-1]]
+    assert got.chunks[3].pop("wardgate")["action"] == "allow"  # the last one has the findings
+    assert got.chunks[:3] + got.chunks[4:] == sent[:3] + sent[4:]
+    assert got.payloads[-1] == "[DONE]"
 
 
 async def test_what_is_flagged_is_kept_with_prompt_and_answer(tmp_path: Path, redis_url: str, redis: Redis) -> None:

@@ -14,9 +14,14 @@ import pytest
 from openai.types.chat import ChatCompletionUserMessageParam
 from redis.asyncio import Redis
 
+from gateway.api.asgi import Message
+from gateway.errors import IdempotencyInProgress
+from gateway.idempotency import Once
 from gateway.live.answers import Answers, Kept
 from gateway.live.batch import Batch
 from gateway.live.embedded import EmbeddedRedis
+from gateway.metrics import Metrics
+from guards.policy import Server
 from tests.fakes import (
     FOREVER,
     FakeVLLM,
@@ -30,6 +35,7 @@ from tests.fakes import (
     stream,
 )
 from tests.gateway.harness import CHAT, CODENAME, document, gateway, request, until, with_tenants
+from tests.gateway.live.test_limits import Late
 from tests.gateway.test_limits import counter
 
 SAME = frozenset({"x-request-id", "date", "idempotent-replayed", "original-request"})
@@ -276,11 +282,112 @@ async def test_answers_are_kept_for_as_long_as_the_config_says(redis: Redis) -> 
 
 
 async def test_a_gateway_that_was_killed_leaves_its_key_free_and_one_that_is_late_keeps_nothing(redis: Redis) -> None:
-    answers = Answers(Batch(redis), lease=0.1)
+    answers = Answers(Batch(redis), lease=0.5)
     name = answers.name("acme", "k")
     await answers.begin(name, "digest", "killed")
-    await asyncio.sleep(0.15)
+    await asyncio.sleep(0.55)
     assert (await answers.begin(name, "digest", "second")).state == "new"
     await answers.keep(name, "killed", Kept(200, [], b"late"), 60.0)
     answers.drop(name, "killed")
     assert (await answers.begin(name, "digest", "third")).state == "in_progress"
+
+
+async def test_the_same_request_in_another_order_of_keys_is_the_same(
+    tmp_path: Path, redis_url: str, redis: Redis
+) -> None:
+    bodies = [
+        b'{"model": "assistant", "temperature": 0.5, "messages": [{"role": "user", "content": "Hello"}]}',
+        b'{"messages":[{"content":"Hello","role":"user"}],"temperature":5e-1,"model":"assistant"}',
+        b'{"messages":[{"content":"Hello","role":"user"}],"temperature":0.25,"model":"assistant"}',
+    ]
+    async with serving(tmp_path, redis_url, counting()) as (client, vllm):
+        answers = [await client.post(CHAT, content=body, headers={"idempotency-key": "k"}) for body in bodies]
+    assert [a.status_code for a in answers] == [200, 200, 409]
+    assert answers[0].content == answers[1].content
+    assert len(vllm.requests) == 1
+
+
+async def test_a_key_of_one_surface_is_a_conflict_on_another(tmp_path: Path, redis_url: str, redis: Redis) -> None:
+    async with serving(tmp_path, redis_url, counting()) as (client, _):
+        await ask(client, "k")
+        other = await client.post("/v1/messages", json=request(max_tokens=5), headers={"idempotency-key": "k"})
+    assert other.status_code == 409
+
+
+async def test_who_may_no_longer_use_the_model_gets_no_replay(tmp_path: Path, redis_url: str, redis: Redis) -> None:
+    tenant = {"name": "t", "keys": [f"sha256:{hashlib.sha256(b't').hexdigest()}"]}
+    second = '{"name": "second", "upstream": "vllm"}'
+    async with fake_vllm(counting()) as vllm:
+        config = document(vllm.url).replace('"models": [{', f'"models": [{second}, {{', 1)
+        for models, status in ((["assistant", "second"], 200), (["second"], 403)):
+            async with (
+                gateway(with_tenants(config, tenant | {"models": models}), tmp_path, redis_url) as url,
+                httpx.AsyncClient(base_url=url) as client,
+            ):
+                assert (await ask(client, "k", auth="t")).status_code == status
+
+
+def kept(size: int) -> Kept:
+    return Kept(200, [("content-type", "application/json")], b"x" * size)
+
+
+async def begun(answers: Answers, name: str) -> str:
+    return (await answers.begin(name, "digest", name)).state
+
+
+async def test_the_answers_of_a_tenant_have_only_so_much_room_and_the_oldest_make_it(redis: Redis) -> None:
+    answers = Answers(Batch(redis), room=10_000)
+    names = [answers.name("acme", str(i)) for i in range(8)]
+    theirs = answers.name("other", "k")
+    for name in (theirs, *names):
+        await begun(answers, name)
+        await answers.keep(name, name, kept(2000), 60.0)
+    assert [await begun(answers, name) for name in names] == ["new"] * 5 + ["replayed"] * 3
+    assert await begun(answers, theirs) == "replayed"
+    assert 0 < int(await redis.get(f"{names[0].rpartition(':')[0]}:size") or 0) <= 10_000
+
+
+async def test_what_has_run_out_takes_no_room(redis: Redis) -> None:
+    answers = Answers(Batch(redis), room=10_000)
+    first, *names = [answers.name("acme", str(i)) for i in range(4)]
+    await begun(answers, first)
+    await answers.keep(first, first, kept(8000), 0.1)
+    await asyncio.sleep(0.15)
+    for name in names:
+        await begun(answers, name)
+        await answers.keep(name, name, kept(2000), 60.0)
+    assert [await begun(answers, name) for name in (first, *names)] == ["new"] + ["replayed"] * 3
+
+
+async def test_an_answer_larger_than_the_room_is_not_kept(redis: Redis) -> None:
+    answers = Answers(Batch(redis), room=1000)
+    name = answers.name("acme", "k")
+    await begun(answers, name)
+    await answers.keep(name, name, kept(2000), 60.0)
+    assert await begun(answers, name) == "new"
+
+
+async def test_no_key_of_a_client_stands_in_redis_as_it_was_sent(redis: Redis) -> None:
+    answers = Answers(Batch(redis))
+    assert "swordfish" not in answers.name("acme", "swordfish")
+    assert answers.name("a", "bc") != answers.name("ab", "c")
+
+
+async def test_a_key_that_a_slow_redis_took_is_free_in_the_end(redis: Redis) -> None:
+    batch = Late(redis)
+    answers = Answers(batch)
+    first, again = (Once(answers, Metrics.build(), Server(), answers.name("acme", "k")) for _ in range(2))
+    batch.late = True
+    assert await first.replay("id", discard) is None
+    batch.late = False
+    with pytest.raises(IdempotencyInProgress):
+        await again.replay("id", discard)
+    first.leave()
+    await batch.close()
+    assert await again.replay("id", discard) is None
+    again.leave()
+    await batch.close()
+
+
+async def discard(_: Message) -> None:
+    pass

@@ -18,6 +18,7 @@ from gateway.wire.responses.events import (
     PARTS_ADDED,
     PARTS_DONE,
     PROGRESS,
+    REFUSAL,
     WHOLES,
     Teller,
     node_of,
@@ -158,7 +159,8 @@ class Output:
             last = self.spoken[index] = Item(index, refusal.message(ask))
             self.speech.announce(last, out)
         else:
-            self.speech.seal(last, out)
+            # SDKs parse the JSON of a text that is done, and raise a parser's error where it was cut
+            self.speech.seal(last, out, done=kind is not REFUSAL)
         self.speech.append(last, kind, ask.refusal, out)
         self.speech.cut(last, out)
         return self._told()

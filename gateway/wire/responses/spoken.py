@@ -124,9 +124,10 @@ class Speech:
         self.seal(item, out)
         self._tell_end(item, {**item.body, "status": status}, out)
 
-    def seal(self, item: Item, out: list[bytes]) -> None:
-        """End the open parts of an item with what was told of them."""
+    def seal(self, item: Item, out: list[bytes], *, done: bool = True) -> None:
+        """End the open parts of an item with what was told of them. `done`: say so of their texts, too."""
         for part in item.parts.values():
+            part.closed |= not done and part.kind is OUTPUT_TEXT
             self._seal(item, part, out)
 
     def append(self, item: Item, kind: Kind, text: str, out: list[bytes]) -> None:

@@ -57,13 +57,13 @@ async def _start(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None
 
 async def _stream(send: Send, surface: ModuleType, plan: Plan) -> None:
     await _start(send, 200, (b"content-type", b"text/event-stream; charset=utf-8"))
-    for frame in _frames(surface, plan):
+    for frame in frames(surface, plan):
         await send({"type": "http.response.body", "body": frame, "more_body": True})
         await asyncio.sleep(plan.gap)
     await send({"type": "http.response.body", "body": b""})
 
 
-def _frames(surface: ModuleType, plan: Plan) -> Iterator[bytes]:
+def frames(surface: ModuleType, plan: Plan) -> Iterator[bytes]:
     for event in surface.events(plan):
         name = f"event: {event['type']}\n" if "type" in event else ""
         yield f"{name}data: {json.dumps(event)}\n\n".encode()

@@ -29,6 +29,8 @@ OTHER = " other"
 WORDS = (" the", " model", " answers", " with", " plain", " text", " so", " that", " a", " guard", " can", " read")
 BEFORE, AFTER = 180, 40
 TOOL = "lookup"
+NEEDS = {"choice_1": "n", "arguments": "tools", "tool_name": "tools"}
+"""A model gives these to those alone who ask for them."""
 ASKED = re.compile(r"\[carrier=(\w+) marker=(\w+) gap=(\d+)\]")
 
 
@@ -60,9 +62,12 @@ def asked(carrier: str, marker: str, gap_us: int) -> str:
 
 
 def read(body: bytes) -> Plan:
-    """A plain answer where the request asks for nothing."""
+    """A plain answer where the request asks for nothing, or the gateway has lost what the carrier needs."""
     found = ASKED.search(body.decode(errors="replace"))
     carrier, marker, gap = found.groups() if found else ("content", "none", "0")
+    need = NEEDS.get(carrier)
+    if need and not decoded(body).get(need):
+        return Plan("content", "", (OTHER,), 0)
     text = MARKERS.get(marker, "")
     return Plan(carrier, text, tuple(parts(text, PIECES.get(marker, 1))), int(gap) / 1e6)
 
@@ -75,7 +80,12 @@ def parts(marker: str, count: int) -> list[str]:
 
 
 def streamed(body: bytes) -> bool:
+    return decoded(body).get("stream") is True
+
+
+def decoded(body: bytes) -> dict[str, object]:
     try:
-        return json.loads(body).get("stream") is True
-    except (ValueError, AttributeError):
-        return False
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,7 +61,8 @@ def _list(node: list[Any], path: Path, *, joined: bool) -> Iterator[tuple[Path, 
 def longest(text: str, marker: str) -> int:
     """Length of the longest piece of the marker in the text; one letter is no proof."""
     best = 0
-    for start in range(len(text)):
-        while start + best < len(text) and text[start : start + best + 1] in marker:
-            best += 1
+    for run in re.findall(f"[{''.join(set(marker))}]{{2,}}", text):
+        for start in range(len(run)):
+            while start + best < len(run) and run[start : start + best + 1] in marker:
+                best += 1
     return best if best > 1 else 0

@@ -151,5 +151,3 @@ def vectors(body: Mapping[str, Any]) -> Reply:
     usage = {"prompt_tokens": 1, "total_tokens": 1, "completion_tokens": 0, "prompt_tokens_details": None}
     body = {"id": "embd-1", "object": "list", "created": 1, "model": "fake", "data": data, "usage": usage}
     return Reply([json.dumps(body).encode()])
-
-

@@ -165,7 +165,12 @@ def said(prompt: str) -> Any:
 def of_body(answer: ChatCompletion) -> Seen:
     choice = answer.choices[0]
     made = [c.function for c in choice.message.tool_calls or () if c.type == "function"]
-    return Seen(choice.message.content or "", choice.finish_reason, action_of(answer), tuple((f.name, f.arguments) for f in made))
+    return Seen(
+        choice.message.content or "",
+        choice.finish_reason,
+        action_of(answer),
+        tuple((f.name, f.arguments) for f in made),
+    )
 
 
 def of_chunks(chunks: Iterable[ChatCompletionChunk]) -> Seen:
@@ -191,7 +196,9 @@ def of_events(events: list[Any]) -> Seen:
     """The deltas must spell what the last event says."""
     seen = of_response(events[-1].response)
     assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == seen.text
-    assert [e.arguments for e in events if e.type == "response.function_call_arguments.done"] == [a for _, a in seen.calls]
+    assert [e.arguments for e in events if e.type == "response.function_call_arguments.done"] == [
+        a for _, a in seen.calls
+    ]
     return seen
 
 

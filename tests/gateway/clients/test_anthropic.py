@@ -174,9 +174,9 @@ async def test_a_blocked_tool_call_is_a_refusal(connect: Connect) -> None:
         assert (good.stop_reason, good.content[0].input) == ("tool_use", {"url": "https://example.org/a"})
         bad = await ask(BAD_CALL, tools=TOOLS)
         assert (seen(bad)[:2], [b.type for b in bad.content]) == ((REFUSAL, "refusal"), ["text"])
-    for ask in (way.create, way.stream):  # nothing of it has left, so that it can still be an error
-        with pytest.raises(anthropic.BadRequestError):
-            await ask(BAD_CALL, ERROR, tools=TOOLS)
+    with pytest.raises(anthropic.BadRequestError):
+        await way.create(BAD_CALL, ERROR, tools=TOOLS)
+    assert (await way.stream(BAD_CALL, ERROR, tools=TOOLS)).stop_reason == "refusal"
 
 
 async def test_a_parsed_answer_is_an_object_and_a_blocked_one_has_no_text(connect: Connect) -> None:
@@ -186,8 +186,8 @@ async def test_a_parsed_answer_is_an_object_and_a_blocked_one_has_no_text(connec
         blocked = await ask(BLOCKED_PROMPT, output_format=Trip)
         assert (blocked.stop_reason, blocked.content, blocked.parsed_output) == ("refusal", [], None)
         assert blocked.stop_details.explanation == REFUSAL
-    blocked = await way.parse(BAD_JSON, output_format=Trip)
-    assert (blocked.stop_reason, blocked.parsed_output) == ("refusal", None)
+        late = await ask(BAD_JSON, output_format=Trip)
+        assert (late.stop_reason, late.parsed_output) == ("refusal", None)
 
 
 async def test_a_limit_that_is_used_up_is_a_rate_limit_error(connect: Connect) -> None:

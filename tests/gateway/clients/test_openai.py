@@ -81,9 +81,7 @@ def check_filtered(error: openai.BadRequestError) -> None:
 
 
 async def test_a_block_after_bytes_left_ends_the_stream_as_a_refusal_does(connect: Connect) -> None:
-    assert await connect().streamed(BLOCKED_OUT.prompt, ERROR) == Seen(
-        BLOCKED_OUT.streamed, "content_filter", "block"
-    )
+    assert await connect().streamed(BLOCKED_OUT.prompt, ERROR) == Seen(BLOCKED_OUT.streamed, "content_filter", "block")
 
 
 async def test_the_owner_s_usage_chunk_comes_last_whatever_was_blocked(connect: Connect) -> None:

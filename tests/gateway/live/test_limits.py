@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from redis.crc import key_slot
 
-from gateway.live.batch import Away, Batch
+from gateway.live.batch import Arg, Away, Batch, Script
 from gateway.live.embedded import EmbeddedRedis
 from gateway.live.limits import Limiter
 from guards.policy import Limits
@@ -238,3 +239,74 @@ async def test_a_redis_that_stalls_holds_nobody_up(server: EmbeddedRedis, client
             with pytest.raises(Away):
                 await limiter.admit("acme", REQUESTS, 0, "b")
     await other.aclose()
+
+
+class Late(Batch):
+    """Redis does what it is told, and while `late` its answer comes to nobody."""
+
+    late = False
+
+    async def call(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> Any:
+        answer = await super().call(script, keys, args)
+        if self.late:
+            raise Away("too late")
+        return answer
+
+
+async def test_a_slot_that_a_slow_redis_gave_to_nobody_is_free_again(redis: Redis) -> None:
+    batch = Late(redis)
+    limiter = Limiter(batch)
+    batch.late = True
+    with pytest.raises(Away):
+        await limiter.admit("acme", SLOTS, 0, "lost")
+    assert await redis.zrange("{wardgate:acme}:slots", 0, -1) == [b"lost"]
+    batch.late = False
+    for id in "bc":
+        assert not (await limiter.admit("acme", SLOTS, 0, id)).reason
+    assert await redis.zrange("{wardgate:acme}:slots", 0, -1) == [b"b", b"c"]
+    await batch.close()
+
+
+async def test_a_clock_set_back_by_less_than_a_minute_lets_nobody_past_the_limit(
+    limiter: Limiter, redis: Redis
+) -> None:
+    for i in range(5):
+        await limiter.admit("acme", REQUESTS, 0, str(i))
+    await age(redis, -250)
+    refused = await limiter.admit("acme", REQUESTS, 0, "x")
+    assert (refused.reason, refused.requests) == ("requests", 5)
+
+
+async def test_a_clock_set_back_by_an_hour_locks_nobody_out_for_an_hour(limiter: Limiter, redis: Redis) -> None:
+    both = Limits(requests_per_minute=2, concurrent=2)
+    for i in range(2):
+        await limiter.admit("acme", both, 0, str(i))
+    await age(redis, -5 * 3600)
+    await redis.zadd("{wardgate:acme}:slots", {"0": 9e12, "1": 9e12})
+    grants = [await limiter.admit("acme", both, 0, str(i)) for i in range(2, 5)]
+    assert [(g.reason, g.requests) for g in grants] == [("", 1), ("", 2), ("requests", 2)]
+
+
+async def test_totals_whose_buckets_redis_evicted_do_not_count_for_ever(limiter: Limiter, redis: Redis) -> None:
+    for i in range(5):
+        await limiter.admit("acme", REQUESTS, 0, str(i))
+    await redis.delete(BUCKETS)
+    assert (await limiter.admit("acme", REQUESTS, 0, "x")).requests == 1
+
+
+async def test_huge_numbers_are_counted_like_others(limiter: Limiter) -> None:
+    limits = Limits(tokens_per_minute=10**16)
+    assert (await limiter.admit("acme", limits, 10**15, "a")).tokens == 10**15
+    assert (await limiter.admit("acme", limits, 2**63, "b")).reason == "tokens"
+    grant = await limiter.admit("acme", limits, 9 * 10**15, "c")
+    assert (grant.tokens, grant.reason) == (10**16, "")
+
+
+async def test_one_who_left_before_he_was_admitted_holds_nothing(limiter: Limiter, redis: Redis) -> None:
+    asking = asyncio.create_task(limiter.admit("acme", SLOTS, 0, "gone"))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    for id in "bc":
+        assert not (await limiter.admit("acme", SLOTS, 0, id)).reason
+    assert await redis.zrange("{wardgate:acme}:slots", 0, -1) == [b"b", b"c"]

@@ -31,6 +31,8 @@ def redact(raw: str) -> str:
         ('{"a@b.io": true}', '{"[EMAIL]": true}'),
         ('{"to": "a@b.io', '{"to": "[EMAIL]'),
         ('{"note": "4111 1111 1111 1111 and \\"quoted\\""}', '{"note": "[CARD] and \\"quoted\\""}'),
+        ('{"to": "a@b.io \\u00', '{"to": "[EMAIL] \\u00'),
+        ('{"to": "\\u', '{"to": "\\u'),
         ("", ""),
     ],
 )
