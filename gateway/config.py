@@ -25,6 +25,10 @@ POLL = 0.5
 """Seconds between looks at the file. A look is one `stat`, and works on network and container volumes alike."""
 
 
+class OpenedByReload(Exception):
+    """A gateway that asks for keys stays so while it runs: only at its start is it known who can reach it."""
+
+
 class Config:
     """Owns the plan in force and the upstream clients. Exchanges take `plan` once and keep it to their end."""
 
@@ -61,8 +65,11 @@ class Config:
     async def reload(self) -> bool:
         """Take the file as it stands. A wrong one leaves the old plan in force, and says so."""
         try:
-            await self._use(load_file(self._path, KINDS, self._environ))
-        except (DocumentError, ModelError) as error:
+            loaded = load_file(self._path, KINDS, self._environ)
+            if self.plan.document.tenants and not loaded.document.tenants:
+                raise OpenedByReload(f"{self._path}: without `tenants` the gateway would be open; restart it for that.")
+            await self._use(loaded)
+        except (DocumentError, ModelError, OpenedByReload) as error:
             self.error = str(error)
             self._metrics.reloads.labels("refused").inc()
             LOG.error("the new config is wrong; the old one stays in force.\n%s", error)

@@ -37,6 +37,8 @@ LOG = logging.getLogger("wardgate")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ASKED = (b"accept", b"content-type", b"content-encoding")
 """Headers that reach the model server; who asks is none of its business."""
+UNREAD = "application/octet-stream"
+"""Type of a body without one that is no JSON here: a server might find JSON in it, and a model that nobody checked."""
 ANSWERED = ("content-type", "content-disposition", "cache-control", "retry-after")
 
 
@@ -105,6 +107,8 @@ class Relay:
         await visit.admit(request)
         self.model = aim.model or self.model
         headers = {name.decode(): value for name in ASKED if (value := header(self.scope, name)) is not None}
+        if body and not body.lstrip().startswith(b"{"):
+            headers.setdefault("content-type", UNREAD)
         with ClientWatch(receive), await aim.server.open(target(self.scope), aim.body, headers, method) as answer:
             await self._hand_on(answer)
 

@@ -11,6 +11,8 @@ from gateway.errors import UpstreamBroken, UpstreamRefused, WardgateError
 from gateway.wire.sse import DONE, frame
 from gateway.wire.surface import Ask
 
+SEEN_TO = frozenset({"index", "delta", "finish_reason", "logprobs"})
+OF_ENDS = frozenset({"index", "finish_reason", "stop_reason"})
 NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 
 
@@ -88,6 +90,8 @@ def calls_apart(chunk: dict[str, Any]) -> dict[str, Any] | None:
     if chunk.get("usage"):
         first["usage"] = None
     for choice in calling:
+        for name in choice.keys() - OF_ENDS:
+            del choice[name]
         choice |= {"delta": {}, "logprobs": None}
     return first
 
@@ -101,8 +105,8 @@ def empty(chunk: dict[str, Any]) -> bool:
     """Nothing is left in the chunk that a client would miss."""
     return not chunk.get("usage") and all(
         c.get("finish_reason") is None
-        and not c.get("logprobs")
-        and not any(isinstance(v, str) and v for v in c.values())
+        and not any((c.get("logprobs") or {}).values())
+        and not any(v for k, v in c.items() if k not in SEEN_TO)
         and not any(v for k, v in (c.get("delta") or {}).items())
         for c in chunk["choices"]
     )

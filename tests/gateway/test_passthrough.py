@@ -147,6 +147,18 @@ async def test_who_may_not_is_told_so_and_no_upstream_is_asked(
     assert first.requests == second.requests == []
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+async def test_a_body_that_only_the_server_might_read_does_not_reach_it_as_json(
+    encoding: str, tmp_path: Path, redis_url: str
+) -> None:
+    async with fake_vllm(mirror) as vllm, gateway(config(vllm.url), tmp_path, redis_url) as url:
+        raw = '{"model": "scorer"}'.encode(encoding)
+        told = await call(url, "POST", "/tokenize", content=raw, headers={"content-type": "application/json"})
+        answer = await call(url, "POST", "/tokenize", content=raw)
+    assert (told.status_code, answer.status_code) == (400, 200)
+    assert [r.headers["content-type"] for r in vllm.requests] == ["application/octet-stream"]
+
+
 async def test_a_tenant_that_names_no_model_asks_an_upstream_of_its_own_models(tmp_path: Path, redis_url: str) -> None:
     async with fake_vllm(mirror) as first, fake_vllm(mirror) as second:
         text = with_tenants(two_upstreams(first.url, second.url), tenant("assistant"), tenant("scorer", key="two"))

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from tests.fakes import Piece, Reply, chat_frame, fake_vllm
-from tests.gateway.harness import CHAT, CODENAME, CONFIG, EMAIL, ask, document, gateway, request, until
+from tests.gateway.harness import CHAT, CODENAME, CONFIG, EMAIL, ask, document, gateway, request, until, with_tenants
 
 
 async def policy_of(url: str) -> str:
@@ -107,3 +107,16 @@ async def test_a_wrong_file_leaves_the_old_policy_in_force_and_says_so(tmp_path:
     assert status == 200
     assert "patern" in body["config"]
     assert "pattern" in body["config"]
+
+
+async def test_no_reload_opens_a_gateway_that_asks_for_keys(tmp_path: Path, redis_url: str) -> None:
+    async with fake_vllm() as vllm:
+        tenant = {"name": "acme", "keys": ["sha256:" + "a" * 64], "models": ["assistant"]}
+        async with gateway(with_tenants(document(vllm.url), tenant), tmp_path, redis_url) as url:
+            (tmp_path / CONFIG).write_text(document(vllm.url))
+
+            async def told() -> bool:
+                return "tenants" in str(await ready(url))
+
+            await until(told)
+            assert (await ask(url)).status_code == 401

@@ -67,9 +67,12 @@ async def tapped(redis_url: str) -> AsyncIterator[Wiretap]:
     tap = Wiretap(redis_url)
     tap.flowing.set()
     server = await asyncio.start_server(tap.serve, "127.0.0.1", tap.port, limit=1 << 20)
-    yield tap
-    tap.flowing.set()
-    server.close()
+    try:
+        yield tap
+    finally:
+        tap.flowing.set()
+        server.close()
+        await server.wait_closed()
 
 
 @dataclass
@@ -96,6 +99,7 @@ async def serving(tap: Wiretap, folder: Path, **limits: int) -> AsyncIterator[Se
             yield Served(client, guard, vllm)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("path", [CHAT, "/v1/guard"])
 async def test_limits_and_verdicts_are_asked_for_in_one_round_trip(
     path: str, *, tmp_path: Path, redis_url: str, redis: Redis
@@ -111,6 +115,7 @@ async def test_limits_and_verdicts_are_asked_for_in_one_round_trip(
         assert len(served.guard.requests) == judged
 
 
+@pytest.mark.usefixtures("patient")
 async def test_of_many_requests_at_once_the_questions_share_round_trips(
     tmp_path: Path, redis_url: str, redis: Redis
 ) -> None:
@@ -123,6 +128,7 @@ async def test_of_many_requests_at_once_the_questions_share_round_trips(
         assert all(limits for limits, _ in tap.asked)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_prompt_of_very_many_texts_is_looked_up_only_once_it_is_admitted(
     tmp_path: Path, redis_url: str, redis: Redis
 ) -> None:
@@ -136,6 +142,7 @@ async def test_a_prompt_of_very_many_texts_is_looked_up_only_once_it_is_admitted
         assert tap.asked == [(True, False), (False, True)] * 2 + [(True, False)]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_refused_request_leaves_nothing_behind(
     tmp_path: Path, redis_url: str, redis: Redis, caplog: pytest.LogCaptureFixture
 ) -> None:

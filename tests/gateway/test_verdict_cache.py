@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from redis.asyncio import Redis
 
 from classifiers.served.families import FAMILIES
@@ -67,6 +68,7 @@ async def written(redis: Redis, count: int) -> None:
     await until(holds)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_chat_of_forty_turns_is_judged_message_by_message(tmp_path: Path, redis_url: str, redis: Redis) -> None:
     async with fake_vllm(safe) as guard:
         async with judged(tmp_path, redis_url, guard) as both:
@@ -79,6 +81,7 @@ async def test_a_chat_of_forty_turns_is_judged_message_by_message(tmp_path: Path
         assert f'wardgate_verdict_cache_lookups_total{{result="miss"}} {misses}.0' in scrape
 
 
+@pytest.mark.usefixtures("patient")
 async def test_another_process_of_the_same_redis_knows_what_the_first_one_judged(
     tmp_path: Path, redis_url: str, redis: Redis
 ) -> None:

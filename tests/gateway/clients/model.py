@@ -63,11 +63,11 @@ class Model:
 
 def asked(body: Mapping[str, Any]) -> str:
     """What a request says last, on any surface."""
-    given = body.get("messages") or body.get("input") or body.get("prompt")
+    given: Any = body.get("messages") or body.get("input") or body.get("prompt")
     while not isinstance(given, str):
         last = given[-1] if isinstance(given, list) else given
         given = last if isinstance(last, str) else last.get("content") or last.get("text")
-    return given
+    return str(given)
 
 
 def answer(request: Request, word: str) -> Reply:

@@ -42,7 +42,7 @@ class Way(Protocol):
     async def responses_helped(self, prompt: str, model: str = REFUSE, **more: Any) -> Any:
         """The final response."""
 
-    async def call(self, of: Callable[[Any], Any]) -> Any:
+    async def call(self, of: Callable[..., Any]) -> Any:
         """Whatever else `of` asks of the client."""
 
 
@@ -50,7 +50,7 @@ class Way(Protocol):
 class Sync:
     """Each request in a thread, for the gateway runs in this one."""
 
-    client: openai.OpenAI
+    client: Any
 
     @classmethod
     def to(cls, base: str, key: str, retries: int) -> Sync:
@@ -103,13 +103,13 @@ class Sync:
 
         return await asyncio.to_thread(read)
 
-    async def call(self, of: Callable[[Any], Any]) -> Any:
+    async def call(self, of: Callable[..., Any]) -> Any:
         return await asyncio.to_thread(of, self.client)
 
 
 @dataclass
 class Async:
-    client: openai.AsyncOpenAI
+    client: Any
 
     @classmethod
     def to(cls, base: str, key: str, retries: int) -> Async:
@@ -148,7 +148,7 @@ class Async:
         async with self.client.responses.stream(model=model, input=prompt, **more) as stream:
             return [event async for event in stream][-1].response
 
-    async def call(self, of: Callable[[Any], Any]) -> Any:
+    async def call(self, of: Callable[..., Any]) -> Any:
         return await of(self.client)
 
 
@@ -174,7 +174,8 @@ def of_body(answer: ChatCompletion) -> Seen:
 
 
 def of_chunks(chunks: Iterable[ChatCompletionChunk]) -> Seen:
-    text, end, action, calls = "", None, None, {}
+    calls: dict[int, tuple[str, str]] = {}
+    text, end, action = "", None, None
     for chunk in chunks:
         action = action_of(chunk) or action
         for choice in (c for c in chunk.choices if c.index == 0):

@@ -31,6 +31,7 @@ from tests.gateway.clients.world import (
     Seen,
     World,
 )
+from tests.gateway.harness import until
 
 TOOLS = [{"name": "fetch", "input_schema": FETCH}]
 
@@ -55,7 +56,7 @@ class Way(Protocol):
 
 class Sync:
     def __init__(self, url: str, key: str, retries: int) -> None:
-        self.client = anthropic.Anthropic(base_url=url, api_key=key, max_retries=retries, timeout=10)
+        self.client: Any = anthropic.Anthropic(base_url=url, api_key=key, max_retries=retries, timeout=10)
 
     async def close(self) -> None:
         self.client.close()
@@ -82,12 +83,13 @@ class Sync:
 
     async def count(self, prompt: str, model: str = REFUSE) -> int:
         count = self.client.messages.count_tokens
-        return (await asyncio.to_thread(count, model=model, messages=asked(prompt, model)["messages"])).input_tokens
+        counted = await asyncio.to_thread(count, model=model, messages=asked(prompt, model)["messages"])
+        return int(counted.input_tokens)
 
 
 class Async:
     def __init__(self, url: str, key: str, retries: int) -> None:
-        self.client = anthropic.AsyncAnthropic(base_url=url, api_key=key, max_retries=retries, timeout=10)
+        self.client: Any = anthropic.AsyncAnthropic(base_url=url, api_key=key, max_retries=retries, timeout=10)
 
     async def close(self) -> None:
         await self.client.close()
@@ -108,7 +110,7 @@ class Async:
 
     async def count(self, prompt: str, model: str = REFUSE) -> int:
         messages = asked(prompt, model)["messages"]
-        return (await self.client.messages.count_tokens(model=model, messages=messages)).input_tokens
+        return int((await self.client.messages.count_tokens(model=model, messages=messages)).input_tokens)
 
 
 def asked(prompt: str, model: str) -> dict[str, Any]:
@@ -205,8 +207,7 @@ async def test_a_limit_that_is_used_up_is_a_rate_limit_error(connect: Connect) -
 
 async def test_a_client_that_retries_waits_for_its_turn(connect: Connect, world: World) -> None:
     first = asyncio.create_task(connect(ONE_AT_A_TIME).create(SLOW))
-    while not world.vllm.requests:
-        await asyncio.sleep(0.01)
+    await until(world.busy)
     assert seen(await connect(ONE_AT_A_TIME, retries=2).create(NORMAL.prompt)).text == NORMAL.whole
     assert seen(await first).text == "At last."
 

@@ -31,6 +31,7 @@ from tests.gateway.clients.world import (
     Case,
     World,
 )
+from tests.gateway.harness import until
 
 FILTERED = (OpenAIRefusalError, openai.ContentFilterFinishReasonError)
 """LangChain's own error; and the SDK's, by whose `parse` LangChain asks where it does not stream."""
@@ -168,8 +169,7 @@ async def test_a_stream_that_breaks_off_is_an_api_error(responses: bool, world: 
 
 async def test_a_client_that_retries_waits_for_its_turn(world: World) -> None:
     first = asyncio.create_task(chat(world, key=ONE_AT_A_TIME).ainvoke(SLOW))
-    while not world.vllm.requests:
-        await asyncio.sleep(0.01)
+    await until(world.busy)
     assert (await chat(world, key=ONE_AT_A_TIME, retries=2).ainvoke(NORMAL.prompt)).content == NORMAL.whole
     assert (await first).content == "At last."
     assert (await chat(world, retries=1).ainvoke(BUSY)).content == NORMAL.whole

@@ -26,10 +26,12 @@ from tests.gateway.clients.world import (
     REFUSAL,
     REFUSE,
     SINGLE,
+    WAIT,
     Case,
     Seen,
     World,
 )
+from tests.gateway.harness import until
 
 
 class Trip(BaseModel):
@@ -135,8 +137,8 @@ async def test_a_blocked_answer_that_should_be_parsed_is_the_sdk_s_own_error(pro
 
 async def test_a_parsed_tool_call_is_an_object(connect: Connect) -> None:
     way = connect()
-    tools = [pydantic_function_tool(Fetch, name="fetch"), TOOLS[1]]
-    tools[1]["function"] = {**TOOLS[1]["function"], "strict": True}
+    strict = {"name": "wait", "parameters": WAIT, "strict": True}
+    tools = [pydantic_function_tool(Fetch, name="fetch"), {"type": "function", "function": strict}]
     told = await way.helped(GOOD_CALL, tools=tools)
     calls = told.final.choices[0].message.tool_calls
     assert calls[0].function.parsed_arguments == Fetch(url="https://example.org/a")
@@ -159,8 +161,7 @@ async def test_a_limit_that_is_used_up_is_a_rate_limit_error(connect: Connect) -
 
 async def test_a_client_that_retries_waits_for_its_turn(connect: Connect, world: World) -> None:
     first = asyncio.create_task(connect(ONE_AT_A_TIME).whole(SLOW))
-    while not world.vllm.requests:
-        await asyncio.sleep(0.01)
+    await until(world.busy)
     with pytest.raises(openai.RateLimitError):
         await connect(ONE_AT_A_TIME).whole(NORMAL.prompt)
     assert (await connect(ONE_AT_A_TIME, retries=2).whole(NORMAL.prompt)).text == NORMAL.whole

@@ -76,6 +76,10 @@ class World:
         """What OpenAI's clients want."""
         return f"{self.url}/v1"
 
+    async def busy(self) -> bool:
+        """A request has reached the model."""
+        return bool(self.vllm.requests)
+
 
 def tenant(key: str, **limits: int) -> dict[str, object]:
     digest = hashlib.sha256(key.encode()).hexdigest()

@@ -12,12 +12,12 @@ from guards.text.fold import Folder
 TERMS = ("windbag", "quockerwodger", "foo bazzle", "naïve zyx")
 """What the denylist holds."""
 PATTERN = r"Project [A-Z]\w{2,20}"
-WORDS = ("so", "it is", "a", "Project", "@", "1.5", "é", "🙂", "你好", "Pro", "wind", "zq@", "\n", '"', "\\", "</s>", "I")
+WORDS = ("so", "it is", "a", "Project", "@", "1.5", "é", "🙂", "你好", "Pro", "wind", "zq@", "\n", '"', "\\", "</s>")
 ALPHABET = "zqxkvw79"
 HIDDEN = ("\u200b", "\u2060", "\u00ad")
 MARKS = "\u0301\u0336"
 LOOK_ALIKES = str.maketrans("aeopcxyABEKMHOPCTX", "аеорсхуАВЕКМНОРСТХ")
-SIZES: Sequence[Sequence[int]] = ((1,), (1, 2, 3), (0, 1, 5), (3, 8), (100,))
+SIZES: Sequence[Sequence[int]] = ((1,), (1, 2, 5), (0, 2, 8), (4, 9), (100,))
 """Of the pieces of a text."""
 JSONS = ('{"to": "%s"}', '{"a": [1, {"b": "%s"}], "c": null}', '["%s", "x"]', '{"to": "%s')
 READER = Folder.new(lower=True)
@@ -66,9 +66,9 @@ class Chance:
             return "".join(c + r.choice(MARKS) * (c.isalpha() and r.random() < 0.3) for c in plain)
         return r.choice((plain.upper(), plain.lower(), plain.title(), plain.swapcase()))
 
-    def text(self, most: int = 3) -> str:
+    def text(self, most: int = 2) -> str:
         r = self.r
-        parts = [self.secret() if r.random() < 0.4 else r.choice(WORDS) for _ in range(r.randint(0, most))]
+        parts = [self.secret() if r.random() < 0.5 else r.choice(WORDS) for _ in range(r.randint(0, most))]
         return r.choice((" ", " ", " ", "", ". ")).join(parts)
 
     def cut(self, text: str) -> list[str]:

@@ -29,6 +29,9 @@ class ChatAttack:
     chance: Chance
     choices: list[list[Step]] = field(default_factory=list)
     wire: Wire = field(default_factory=ChatWire)
+    contradicts: bool = False
+    early: bool = False
+    """A choice goes on after its end."""
 
     def __post_init__(self) -> None:
         self.choices = [self.steps() for _ in range(self.chance.r.choice((1, 1, 2, 3)))]
@@ -101,11 +104,17 @@ class ChatAttack:
             return [*steps, {"delta": {}, "finish_reason": "stop"}]
         if how < 0.95:
             return steps
-        at = c.r.randint(0, len(steps))
+        at, self.early = c.r.randint(0, len(steps)), True
         return [*steps[:at], {"delta": {}, "finish_reason": "stop"}, *steps[at:]]
 
-    def body(self) -> dict[str, Any]:
-        return {**HEAD, "choices": [whole(i, steps) for i, steps in enumerate(self.choices)], "usage": USAGE}
+    def body(self) -> dict[str, Any] | None:
+        if self.early:
+            return None
+        return {**HEAD, "choices": [self.whole(i, steps) for i, steps in enumerate(self.choices)], "usage": USAGE}
+
+    def whole(self, index: int, steps: Sequence[Step]) -> dict[str, Any]:
+        """The same choice, said at once."""
+        return whole(index, steps)
 
     # -- what is read
 
@@ -116,24 +125,26 @@ class ChatAttack:
             for choice in chunk.get("choices", ()):
                 if sent and choice["index"] in ended:
                     continue
-                read_choice(choice, "delta", said, sent=sent)
+                self.read_choice(choice, said, sent=sent)
                 ended |= {choice["index"]} if choice["finish_reason"] else set()
             for name in chunk.keys() - TOP - {"error"}:
-                said.setdefault(Carrier(APART, name, Mode.EACH), []).extend(texts_of(chunk[name]))
+                said.setdefault(Carrier(APART, name, Mode.ASIDE), []).extend(texts_of(chunk[name]))
         return said
 
     def read_whole(self, body: dict[str, Any]) -> Mapping[Carrier, Sequence[str]]:
         said: dict[Carrier, list[str]] = {}
         for choice in body["choices"]:
-            read_choice(choice, "message", said, sent=False)
+            self.read_choice(choice, said, sent=False)
         return said
+
+    def read_choice(self, choice: Mapping[str, Any], said: dict[Carrier, list[str]], *, sent: bool) -> None:
+        read_choice(choice, said, sent=sent)
 
     def check_form(self, frames: Sequence[bytes], *, broken: bool) -> set[int]:
         return check_chunks(frames, broken=broken)
 
 
 def whole(index: int, steps: Sequence[Step]) -> dict[str, Any]:
-    """The same choice, said at once."""
     message: dict[str, Any] = {"role": "assistant", "content": ""}
     out: dict[str, Any] = {"index": index, "message": message, "finish_reason": "stop", "logprobs": None}
     for step in steps:
@@ -150,7 +161,8 @@ def whole(index: int, steps: Sequence[Step]) -> dict[str, Any]:
             else:
                 message.setdefault(name, []).extend(value)
         if step.get("logprobs"):
-            out["logprobs"] = {"content": [*((out["logprobs"] or {}).get("content") or []), *step["logprobs"]["content"]]}
+            out["logprobs"] = out["logprobs"] or {"content": []}
+            out["logprobs"]["content"] += step["logprobs"]["content"]
         if "aside" in step:
             out["aside"] = step["aside"]
     calls = message.get("tool_calls", [])
@@ -163,13 +175,13 @@ def grow(node: dict[str, Any], more: Mapping[str, str]) -> None:
         node[key] = node.get(key, "") + value
 
 
-def read_choice(choice: dict[str, Any], key: str, said: dict[Carrier, list[str]], *, sent: bool) -> None:
-    index = choice["index"]
+def read_choice(choice: Mapping[str, Any], said: dict[Carrier, list[str]], *, sent: bool) -> None:
+    index, node = choice["index"], choice.get("delta", choice.get("message")) or {}
 
     def add(name: str, text: str, mode: Mode = Mode.GROWING) -> None:
         said.setdefault(Carrier(index, name, mode), []).append(text)
 
-    for name, value in (choice[key] or {}).items():
+    for name, value in node.items():
         if isinstance(value, str) and name != "role":
             add(name, value)
         elif name == "tool_calls":

@@ -34,8 +34,15 @@ class Mode(StrEnum):
     JSON = "json"
     EACH = "each"
     """Each of its texts by itself."""
+    ASIDE = "aside"
+    """Each by itself, and any may be left out."""
+    ASIDE_JSON = "aside json"
     SEEN = "seen"
     """Not text of the answer: may only repeat what is."""
+
+
+ASIDES = frozenset({Mode.ASIDE, Mode.ASIDE_JSON})
+LOOSE = ASIDES | {Mode.SEEN}
 
 
 class Carrier(NamedTuple):
@@ -53,6 +60,10 @@ class Attack(Protocol):
 
     @property
     def wire(self) -> Wire: ...
+
+    @property
+    def contradicts(self) -> bool:
+        """The upstream says a text twice, and not the same: there is no telling which of them counts."""
 
     def request(self) -> dict[str, Any]: ...
 
@@ -93,7 +104,7 @@ def judge_of(lane: Lane) -> Judge:
 
 def alone(lane: Lane, text: str, mode: Mode = Mode.GROWING) -> Release:
     """What the guards say of a whole text."""
-    if mode is not Mode.JSON:
+    if mode not in (Mode.JSON, Mode.ASIDE_JSON):
         return TextFilter.new(lane, FOLDER).feed(text, final=True)
     view = Arguments.read(text)
     release = TextFilter.new(lane, FOLDER).feed(view.text, final=True)
@@ -127,27 +138,29 @@ class Allowed:
     texts: dict[Carrier, str] = field(default_factory=dict)
     blocked: set[int] = field(default_factory=set)
     """Choices."""
-    apart: set[str] = field(default_factory=set)
-    """Texts of no choice."""
+    asides: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, lane: Lane, said: Said) -> Allowed:
         self = cls()
         for carrier, pieces in said.items():
-            texts = pieces if carrier.mode in (Mode.EACH, Mode.SEEN) else ("".join(pieces),)
+            texts = ("".join(pieces),) if carrier.mode in (Mode.GROWING, Mode.JSON) else pieces
             releases = [alone(lane, text, carrier.mode) for text in texts]
             if any(r.blocked for r in releases) and carrier.mode is not Mode.SEEN:
                 self.blocked.add(carrier.choice)
-            self.apart |= {r.text for r in releases} if carrier.choice == APART else set()
-            all_or_nothing = carrier.mode is Mode.SEEN or carrier.choice == APART
-            self.texts[carrier] = "".join(r.text for r in releases if not (r.blocked and all_or_nothing))
+            self.asides |= {r.text for r in releases} if carrier.mode in ASIDES else set()
+            loose = carrier.mode in LOOSE
+            self.texts[carrier] = "".join(r.text for r in releases if not (r.blocked and loose))
         return self
 
     def check(self, said: Said, refused: set[int], *, broken: bool) -> None:
         """No carrier says anything else, and one of a choice that came to its end says it all."""
+        asides = self.asides.union(self.texts.values())
         for carrier, pieces in said.items():
-            if carrier.mode is Mode.SEEN or carrier.choice == APART:
-                assert carrier.mode is Mode.SEEN or self.apart.issuperset(pieces)
+            if carrier.mode in LOOSE:
+                if carrier.mode is not Mode.SEEN and not asides.issuperset(pieces):
+                    assert carrier.choice in refused
+                    assert all(any(text.startswith(p) for text in (*asides, REFUSAL)) for p in pieces)
                 continue
             told, may = "".join(pieces), self.texts.get(carrier, "")
             if carrier.choice in refused and not may.startswith(told):
@@ -157,7 +170,7 @@ class Allowed:
         if not broken:
             assert {c for c in self.blocked if c != APART} == refused
             silent = {c for c, text in self.texts.items() if text and c.choice not in refused and c not in said}
-            assert not {c for c in silent if c.mode is not Mode.SEEN and c.choice != APART}
+            assert not {c for c in silent if c.mode not in LOOSE}
 
     def hidden(self, chance: Chance) -> list[str]:
         """The secrets of which no carrier says anything."""
