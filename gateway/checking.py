@@ -21,7 +21,7 @@ from gateway.record import Record
 from gateway.scoring import WITHHELD, notable, prompt_texts
 from gateway.wire.arguments import Arguments
 from gateway.wire.calls import CallJudge
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.media import Medium
 from gateway.wire.prompt import TextSlot
 from guards.cache import Recall

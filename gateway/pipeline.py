@@ -37,15 +37,15 @@ from gateway.upstream.complaint import complaint
 from gateway.upstream.protocol import Answer
 from gateway.wire.calls import CallJudge
 from gateway.wire.chat_frames import parse_chunk
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.media import media_of
+from gateway.wire.nested import strings_below
 from gateway.wire.prompt import TextSlot
 from gateway.wire.spotlight import spotlit
 from gateway.wire.surface import AnswerFilter, Ask, Wire
 from gateway.writer import StreamWriter
 from guards.cache import Recall
 from guards.scored import ScoredLane, Text
-from guards.stream import TextFilter
 from guards.verdict import RANK, Action, Stage, Verdict, strongest
 
 MAX_ANSWER = 64 << 20
@@ -269,10 +269,11 @@ class Run:
         raw = await answer.read(1 << 20)
         answer.release()
         body = complaint(answer.status, raw)
-        text = str(body["error"].get("message", ""))
-        release = TextFilter.new(self.guarded.output.enforced, self.guarded.folder).feed(text, final=True)
-        if release.text != text:
-            body = {"error": {**body["error"], "message": "The upstream refused the request."}}
+        lanes = self.guarded.output
+        if not lanes.enforced.idle:
+            judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "output")
+            if judge.acts_on("\n".join(strings_below(body))):
+                body = complaint(answer.status, b"")
         kept = {k: v for k in ("retry-after",) if (v := answer.headers.get(k))}
         raise UpstreamRefused(answer.status, body, headers=kept)
 

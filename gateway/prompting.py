@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.scoring import prompt_texts
 from gateway.wire.arguments import Arguments
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.prompt import TextSlot
 from guards.cache import Recall
 from guards.scored import ScoredLane, Text

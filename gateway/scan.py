@@ -17,7 +17,7 @@ from classifiers.classifier import Role
 from classifiers.embedded import Limits
 from gateway.classifying import Classifying
 from gateway.scoring import notable
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from guards.catalog import NONE, Classifiers, Lanes, build_lanes
 from guards.policy import Document, Policy
 from guards.scored import Text

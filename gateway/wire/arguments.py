@@ -12,7 +12,8 @@ from guards.stream import Decision
 PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 """Two escapes that spell one character (RFC 8259, section 7)."""
 TOKEN = re.compile(PAIR + r'|\\u[0-9a-fA-F]{4}|\\.|"|[^"\\]+', re.DOTALL)
-SIMPLE = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "/": "/", "\\": "\\", '"': '"'}
+SIMPLE = {"u": "\\u", "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "/": "/", "\\": "\\", '"': '"'}
+"""What escapes say; a `\\u` without its digits is cut off, and stands for itself."""
 SCALAR = re.compile(r"[-+.\w]+")
 
 

@@ -32,6 +32,8 @@ SCHEMA_NAMES = frozenset({"type"})
 """The same in the definition of a tool, all of which the model reads."""
 SEALED = frozenset({"data", "signature", "encrypted_content", "encrypted_index", "encrypted_stdout"})
 """Keys whose strings only the model's side can read: ciphers, and media in base64."""
+PLAIN = " @.,:;<'\"\\"
+"""Characters of texts that no base64 has."""
 
 
 class InputSlot(TextSlot):
@@ -90,5 +92,5 @@ def nameless(node: dict[str, Any], key: str, value: str, names: frozenset[str]) 
     """Whether the string at `key` is no text."""
     kind = node.get("type")
     if key in SEALED:  # `data` is plain in a source of type `text`, and what reads like prose is no cipher
-        return kind != "text" and value.isascii() and " " not in value
+        return kind != "text" and value.isascii() and not any(c in value for c in PLAIN)
     return key in names or (key == "url" and kind == "url")

@@ -11,7 +11,7 @@ from gateway.errors import WardgateError
 from gateway.wire import prompt as prompts
 from gateway.wire.chat_answer import ChatAnswer
 from gateway.wire.chat_frames import NO_USAGE, ending, head, refused_choice, refused_frames, wanted, wants_usage
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.prompt import TextSlot, check_common
 from gateway.wire.sse import DONE, frame
 from gateway.wire.surface import Ask

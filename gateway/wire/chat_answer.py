@@ -20,8 +20,9 @@ from gateway.wire.chat_frames import (
     upstream_said,
     wants_usage,
 )
-from gateway.wire.choice import ChoiceFilter, Judge
-from gateway.wire.nested import check_keys, texts_below
+from gateway.wire.choice import ChoiceFilter
+from gateway.wire.judge import Judge
+from gateway.wire.nested import Asides, check_keys, texts_below
 from gateway.wire.sse import DONE, frame
 from gateway.wire.surface import Ask, Track
 
@@ -51,12 +52,14 @@ class ChatAnswer:
     """The upstream's usage chunk."""
     spoken: bool = False
     """A chunk has been let go: the role is told."""
+    asides: Asides = field(init=False)
     expected: int = field(init=False)
     """How many choices the request asked for."""
     stripped: tuple[str, ...] = field(init=False)
     """Fields that show the owner's prompt, or the answer in a form that no guard reads."""
 
     def __post_init__(self) -> None:
+        self.asides = Asides(self.judge.acts_on)
         n = self.ask.request.get("n")
         self.expected = n if isinstance(n, int) else 1
         self.stripped = (
@@ -183,7 +186,7 @@ class ChatAnswer:
         if not isinstance(choices, list):
             raise UpstreamBroken("The upstream sent a chunk of unknown shape.")
         changed = bool(self.stripped) and self._strip(chunk)
-        if self.guarded and not chunk.keys() <= TOP:
+        if self.guarded and (chunk.get("usage") or not chunk.keys() <= TOP):
             changed |= self._judge_others(chunk)
         blocked: list[int] = []
         kept: list[dict[str, Any]] = []
@@ -205,16 +208,18 @@ class ChatAnswer:
     def _judge_others(self, chunk: dict[str, Any]) -> bool:
         """Fields that the gateway does not know pass, judged; one that a guard blocks is left out."""
         changed = chunk.pop("wardgate", None) is not None  # ours alone
-        check_keys({name: value for name, value in chunk.items() if name not in TOP}, self.judge.acts_on)
-        for name in chunk.keys() - TOP:
+        names = [name for name in chunk if name not in TOP or name == "usage"]
+        check_keys({name: chunk[name] for name in names}, self.judge.acts_on)
+        for name in names:
             for slot in texts_below({name: chunk[name]}, ""):
                 release = self.judge.filter().feed(slot.text, final=True)
                 self.judge.note(release, slot.path.removeprefix("."), None)
+                release.blocked |= self.asides.goes_on(slot.path, slot.text)
                 if release.blocked or slot.path == f".{name}":
                     chunk[name] = None if release.blocked else release.text
                 else:
                     slot.put(release.text)
-                changed |= release.text != slot.text
+                changed |= release.blocked or release.text != slot.text
         return changed
 
     def _known(self, choice: object) -> tuple[ChoiceFilter, bool]:

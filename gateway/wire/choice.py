@@ -3,126 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import UpstreamBroken
 from gateway.wire.arguments import Arguments
 from gateway.wire.call import Call
-from gateway.wire.calls import CallJudge
+from gateway.wire.judge import Judge
 from gateway.wire.logprobs import Logprobs, Spoken
-from gateway.wire.nested import check_keys, misnamed, texts_below
+from gateway.wire.nested import Nested, check_keys, misnamed
 from gateway.wire.written import Written
 from guards.calls import ToolCall
-from guards.guard import Failure
-from guards.lane import Duty, Lane
-from guards.stream import BLOCK_RANK, REDACT_RANK, Decision, Release, TextFilter
-from guards.text.fold import Folder
-from guards.verdict import RANK, Action, Span, Stage, Verdict
+from guards.stream import Decision, TextFilter
 
 NOT_TEXT = frozenset({"role", "id", "type", "name", "tool_call_id"})
 CALLS = frozenset({"tool_calls", "function_call"})
 CALL_IDS = frozenset({"id", "type", "index"})
 KNOWN = frozenset({"index", "logprobs", "finish_reason", "token_ids"})
 """Keys of a choice that are seen to elsewhere, or that the model does not write."""
-PLAIN = KNOWN | {"delta", "stop_reason"}
-"""Keys of a common chunk of a choice."""
 BESIDE = "^"
 """Marks what stands beside a message, not in it."""
 REASON = re.compile(r"[a-z_]{0,32}")
 USUAL = frozenset({"role", "content", "reasoning", "reasoning_content", "refusal", "text"})
-UNREADABLE = frozenset({"audio"})
-
-
-@dataclass(slots=True)
-class Judge:
-    """What all filters of an answer share: the lane, and the verdicts that come of it."""
-
-    lane: Lane
-    watch: Lane
-    """Monitored guards: they see the same texts, at the end, and hold nothing back."""
-    folder: Folder
-    stage: Stage
-    verdicts: list[Verdict] = field(default_factory=list)
-    calls: CallJudge = field(default_factory=CallJudge)
-    scored: bool = False
-    """Guards that score act on the texts as well."""
-
-    @property
-    def withholds(self) -> bool:
-        """Some guard does more than look on: what says a text in another form must not say more than the text."""
-        return self.scored or not (self.lane.idle and self.calls.lane.idle)
-
-    def filter(self) -> TextFilter:
-        return TextFilter.new(self.lane, self.folder)
-
-    def acts_on(self, text: str) -> bool:
-        """Whether the lane would change a text that stands alone."""
-        release = self.filter().feed(text, final=True)
-        return release.blocked or release.redacted
-
-    def call(self, call: ToolCall, where: str, choice: int | None) -> bool:
-        """Judge a tool call that is complete: whether it is blocked, and its choice with it. `where`: its path."""
-        found = self.calls.verdicts(call, self.stage, where, choice)
-        self.verdicts += found
-        return any(RANK[v.action] >= BLOCK_RANK for v in found)
-
-    def note(self, release: Release, where: str, choice: int | None) -> None:
-        """Turn what a release decided into verdicts."""
-        for decision in release.decisions:
-            self.verdicts.append(self._verdict(self.lane.rules[decision.rule], decision, where, choice))
-        self._failures(self.lane, release.failures, where, choice)
-
-    def watch_text(self, text: str, where: str, choice: int | None) -> None:
-        if self.watch.idle or not text:
-            return
-        release = TextFilter.new(self.watch, self.folder).feed(text, final=True)
-        for decision in release.decisions:
-            self.verdicts.append(self._verdict(self.watch.rules[decision.rule], decision, where, choice))
-        self._failures(self.watch, release.failures, where, choice)
-
-    def _verdict(self, duty: Duty, decision: Decision, where: str, choice: int | None) -> Verdict:
-        match = decision.match
-        return Verdict(
-            guard=duty.name,
-            stage=self.stage,
-            field=where,
-            category=duty.category,
-            action=duty.enforced,
-            would=duty.action,
-            choice=choice,
-            entity=match.entity,
-            spans=(Span(match.start, min(match.end, 1 << 53)),),
-            version=duty.version,
-        )
-
-    def _failures(self, lane: Lane, failures: Iterable[Failure], where: str, choice: int | None) -> None:
-        for failure in failures:
-            duty = lane.rules[failure.guard]
-            action = Action.BLOCK if duty.blocks_on_error else Action.ALLOW
-            self.verdicts.append(
-                Verdict(
-                    guard=duty.name,
-                    stage=self.stage,
-                    field=where,
-                    category=duty.category,
-                    action=action,
-                    would=duty.on_error,
-                    score=0.0,
-                    choice=choice,
-                    version=duty.version,
-                    error=failure.error,
-                )
-            )
-
-    def fail(self, where: str, error: str) -> None:
-        """No guard of the lane answered."""
-        for lane in (self.lane, self.watch):
-            self._failures(lane, [Failure(i, error) for i in range(len(lane.rules))], where, None)
-
-    def redacts(self, decision: Decision) -> bool:
-        return REDACT_RANK <= self.lane.rules[decision.rule].rank < BLOCK_RANK
+UNREADABLE = frozenset({"audio", "images", "video"})
+NONE: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -142,6 +47,8 @@ class ChoiceFilter:
     """Carrier -> what the model wrote in it, for the flag log and the guards that score."""
     redactions: dict[str, list[Decision]] = field(default_factory=dict)
     """Carrier -> what was redacted in it, in order."""
+    nested: dict[str, Nested] = field(default_factory=dict)
+    """What is held of a chunk's message (``), and of what stands beside it (`BESIDE`)."""
     calls: dict[int, Call] = field(default_factory=dict)
     legacy: Call | None = None
     logprobs: Logprobs | None = None
@@ -161,9 +68,9 @@ class ChoiceFilter:
         node = self.node(choice, key)
         if not isinstance(reason := choice.get("finish_reason"), str | None) or not REASON.fullmatch(reason or ""):
             raise UpstreamBroken("The upstream ended a choice for an unknown reason.")
-        changed = self._feed_nested(node, self.seen_to)
-        if node is not choice and (not choice.keys() <= PLAIN or isinstance(choice.get("stop_reason"), str)):
-            changed |= self._feed_nested(choice, KNOWN | {key}, strings=True, prefix=BESIDE)
+        changed = self._hold(node, self.seen_to, "", final)
+        if node is not choice:
+            changed |= self._hold(choice, KNOWN | {key}, BESIDE, final)
         changed |= self._feed_texts(node, final)
         changed |= self._feed_calls(node, final)
         changed |= self._feed_logprobs(choice, final)
@@ -179,24 +86,38 @@ class ChoiceFilter:
             raise UpstreamBroken("The upstream sent a choice of unknown shape.")
         return node
 
-    def _feed_nested(
-        self, node: dict[str, Any], besides: frozenset[str], *, strings: bool = False, prefix: str = ""
-    ) -> bool:
-        """Judge what stands deeper in the node, such as annotations, each text whole."""
-        kinds = (dict, list, str) if strings else (dict, list)
-        inner = {n: v for n, v in node.items() if v and isinstance(v, kinds) and (n not in besides or misnamed(n, v))}
-        if UNREADABLE & inner.keys():
-            raise UpstreamBroken("The answer holds audio, which no guard can judge; ask for text alone.")
-        changed = False
-        check_keys(inner, self.judge.acts_on)
-        for slot in texts_below(inner, ""):
-            where = prefix + slot.path.removeprefix(".")
-            self.raw.setdefault(where, Written()).add(slot.text)
-            text = self._whole(slot.text, where)
-            if text != slot.text:
-                (node if slot.holder is inner else slot.holder)[slot.key] = text
-                changed = True
-        return changed
+    def _hold(self, node: dict[str, Any], besides: frozenset[str], prefix: str, final: bool) -> bool:
+        """Keep what stands deeper in the node, such as annotations, until the end of the choice; then judge it."""
+        held = self.nested.get(prefix)
+        kinds = (dict, list, str) if prefix else (dict, list)
+        names = [n for n, v in node.items() if v and isinstance(v, kinds) and (n not in besides or misnamed(n, v))]
+        if not names and held is None:
+            return False
+        if not UNREADABLE.isdisjoint(names):
+            raise UpstreamBroken("The answer holds media, which no guard can judge; ask for text alone.")
+        held = self.nested[prefix] = held or Nested()
+        for name in names:
+            held.take(name, node.pop(name))
+        if final or not self.judge.withholds:
+            self._judge_nested(held, prefix)
+            node.update(held.values)
+            del self.nested[prefix]
+        return True
+
+    def _judge_nested(self, held: Nested, prefix: str = "") -> None:
+        check_keys(held.values, self.judge.acts_on)
+        for slots in held.groups():
+            where = prefix + slots[0].path.removeprefix(".")
+            pieces = [slot.text for slot in slots]
+            said = "".join(pieces)
+            self.raw.setdefault(where, Written()).add(said)
+            if len(slots) > 1 and self.judge.acts_on(said):  # no telling which of them are one text
+                slots[0].put(self._whole(said, where))
+                for slot in slots[1:]:
+                    slot.put("")
+                continue
+            for slot, piece in zip(slots, pieces, strict=True):
+                slot.put(self._whole(piece, where))
 
     def _feed_texts(self, node: dict[str, Any], final: bool) -> bool:
         changed = False
@@ -265,8 +186,10 @@ class ChoiceFilter:
     def _judged(self, call: Call, where: str) -> dict[str, Any]:
         asked = ToolCall(call.name, call.arguments or "", call.free)
         self.blocked |= self.judge.call(asked, self._path(where), self.index)
-        self._feed_nested(call.entry, CALL_IDS, strings=True)
-        self._feed_nested(call.function, frozenset(), strings=True)
+        for node, besides in ((call.entry, CALL_IDS), (call.function, NONE)):
+            beside = Nested({n: v for n, v in node.items() if n not in besides or misnamed(n, v)})
+            self._judge_nested(beside)
+            node.update(beside.values)
         name = self._whole(call.name, f"{where}.name") if call.name else ""
         if name != call.name and isinstance(id := call.entry.get("id"), str):  # some models make the one of the other
             call.entry["id"] = id.replace(call.name, name)

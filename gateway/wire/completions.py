@@ -12,7 +12,8 @@ from gateway.errors import InvalidRequest, Unjudged, UpstreamBroken, WardgateErr
 from gateway.wire import prompt as prompts
 from gateway.wire.chat_answer import PROMPT_ECHOES, ChatAnswer
 from gateway.wire.chat_frames import NO_USAGE, choice_frames, ending, head, wanted, wants_usage
-from gateway.wire.choice import CALLS, KNOWN, ChoiceFilter, Judge
+from gateway.wire.choice import CALLS, KNOWN, ChoiceFilter
+from gateway.wire.judge import Judge
 from gateway.wire.legacy_logprobs import LegacyLogprobs
 from gateway.wire.logprobs import Rows
 from gateway.wire.prompt import TextSlot, check_common

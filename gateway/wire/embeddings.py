@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.errors import ContentFiltered, InvalidRequest, Unjudged, WardgateError
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.prompt import TextSlot, templated, walk
 from gateway.wire.surface import Ask
 from guards.policy import SystemPrompt

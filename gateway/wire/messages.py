@@ -10,7 +10,7 @@ import orjson
 from gateway.errors import ContentFiltered, InvalidRequest, WardgateError
 from gateway.wire import messages_frames as frames
 from gateway.wire import messages_prompt as prompts
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.messages_answer import MessagesAnswer
 from gateway.wire.messages_count import CountAnswer
 from gateway.wire.messages_error import error_body

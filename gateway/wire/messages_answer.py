@@ -12,7 +12,7 @@ import orjson
 from gateway.errors import UpstreamBroken
 from gateway.wire import messages_frames as frames
 from gateway.wire.chat_frames import parse_chunk, upstream_said
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.messages_block import CARRIERS, BlockFilter, Texts
 from gateway.wire.messages_frames import event, named
 from gateway.wire.surface import Ask, Track

@@ -11,7 +11,8 @@ import orjson
 from gateway.errors import InvalidRequest, UpstreamBroken
 from gateway.wire.arguments import Arguments
 from gateway.wire.blocks import CALLS, RESULTS, walk
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
+from gateway.wire.nested import Asides, check_keys
 from gateway.wire.written import Written
 from guards.calls import ToolCall
 from guards.stream import TextFilter
@@ -40,6 +41,10 @@ class Texts:
     raw: dict[str, Written] = field(default_factory=dict)
     """Path -> what the model wrote there, for the flag log and the guards that score. JSON has its escapes undone."""
     blocked: bool = False
+    asides: Asides = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.asides = Asides(self.judge.acts_on)
 
     def piece(self, growing: TextFilter, path: str, text: str, *, final: bool) -> str:
         """What may leave of a text that comes piece by piece."""
@@ -72,12 +77,16 @@ class Texts:
     def rest(self, node: dict[str, Any], path: str, skip: frozenset[str]) -> bool:
         """Judge every other text in `node` and below, in place; whether any changed."""
         changed = False
+        unread = skip | {"input"} if node.get("type") in CALLS else skip  # JSON by the model is judged as a text
+        check_keys({key: value for key, value in node.items() if key not in unread}, self.judge.acts_on)
         try:
             slots = list(walk(node, path, "assistant", skip=skip))
         except InvalidRequest:
             raise UpstreamBroken("The upstream sent an answer that is nested too deeply.") from None
         for slot in slots:
             text = self.arguments(slot.path, slot.text) if slot.json else self.whole(slot.path, slot.text)
+            if self.asides.goes_on(slot.path, slot.text):
+                text = ""
             if text != slot.text:
                 slot.put(text)
                 changed = True

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.errors import UpstreamBroken
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
+from gateway.wire.nested import check_keys
 from gateway.wire.surface import Track
 
 
@@ -25,6 +26,7 @@ class CountAnswer:
     def whole(self, body: dict[str, Any]) -> tuple[bool, list[int]]:
         if type(body.get("input_tokens")) is not int or not numbers_only(body):
             raise UpstreamBroken("The upstream sent a count of tokens of unknown shape.")
+        check_keys(body, self.judge.acts_on)
         return False, []
 
     def refuse_whole(self, body: dict[str, Any], choices: Iterable[int]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from gateway.errors import WardgateError
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.prompt import TextSlot
 from gateway.wire.written import Written
 from guards.policy import SystemPrompt

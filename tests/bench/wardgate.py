@@ -84,7 +84,7 @@ def classifiers() -> list[Guard]:
         ("jailbreak", ["input"]),
     ):
         base: Guard = {"name": category, "kind": "classifier", "category": category, "stages": stages}
-        found.append({**base, "thresholds": {"block": 0.6}, "timeout": "30s"})
+        found.append({**base, "timeout": "30s"})
     return found
 
 

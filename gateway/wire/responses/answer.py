@@ -10,7 +10,7 @@ import orjson
 
 from gateway.errors import UpstreamBroken
 from gateway.wire.chat_frames import parse_chunk, upstream_said
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.responses import refusal
 from gateway.wire.responses.echo import Echo
 from gateway.wire.responses.events import ENDING, OPENING, Teller, frame, parse_frame

@@ -124,7 +124,7 @@ class Output:
             raise UpstreamBroken("The upstream sent an answer of unknown shape.")
         for item in self.spoken.values():
             if not item.ended:
-                self.speech.end(item, {**item.body, "status": "incomplete"}, out)
+                self.speech.end(item, self._last_word(item, output), out)
         if self.texts.blocked:
             return []
         told = self._told()
@@ -140,6 +140,15 @@ class Output:
                 told.append(body)
                 at += 1
         return told
+
+    def _last_word(self, item: Item, output: list[Any]) -> dict[str, Any]:
+        """What the last event says of an item that it finds open. Its text may go on there, so it counts."""
+        kind = item.body["type"]
+        known = {**{i: spoken.body for i, spoken in self.spoken.items()}, **self.complete}
+        before = sum(i < item.index and body["type"] == kind for i, body in known.items())
+        same = [body for body in output if kind_of(body) == kind]
+        said = same[before] if before < len(same) else {"status": "incomplete"}
+        return {**item.body, **said, "id": item.body.get("id")}
 
     def _told(self) -> list[dict[str, Any]]:
         items = {**{i: item.final for i, item in self.spoken.items() if item.told}, **self.complete}

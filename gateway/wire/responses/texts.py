@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.errors import UpstreamBroken
 from gateway.wire.arguments import Arguments
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.logprobs import Logprobs, Spoken
 from gateway.wire.surface import Track
 from gateway.wire.written import Written

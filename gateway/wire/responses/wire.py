@@ -12,7 +12,7 @@ import orjson
 
 from gateway.errors import PreviousResponseNotFound, WardgateError
 from gateway.exchange import Exchange
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.prompt import TextSlot, check_common
 from gateway.wire.responses import refusal, request
 from gateway.wire.responses.answer import ResponsesAnswer

@@ -45,7 +45,8 @@ class Trip(BaseModel):
 
 
 def chat(world: World, model: str = REFUSE, key: str = KEY, retries: int = 0, **more: Any) -> ChatOpenAI:
-    return ChatOpenAI(model=model, base_url=world.base, api_key=SecretStr(key), max_retries=retries, timeout=10, **more)
+    about: dict[str, Any] = {"base_url": world.base, "api_key": SecretStr(key), "http_async_client": world.http}
+    return ChatOpenAI(model=model, max_retries=retries, timeout=10, **about, **more)
 
 
 async def read(llm: Any, prompt: str) -> AIMessageChunk:
@@ -178,7 +179,12 @@ async def test_a_client_that_retries_waits_for_its_turn(world: World) -> None:
 def embeddings(world: World, model: str = REFUSE, key: str = KEY) -> OpenAIEmbeddings:
     # Otherwise it sends token ids of OpenAI's own models, which no other model server reads.
     return OpenAIEmbeddings(
-        model=model, base_url=world.base, api_key=SecretStr(key), max_retries=0, check_embedding_ctx_length=False
+        model=model,
+        base_url=world.base,
+        api_key=SecretStr(key),
+        max_retries=0,
+        check_embedding_ctx_length=False,
+        http_async_client=world.http,
     )
 
 

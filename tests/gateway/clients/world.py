@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
+
 from tests.fakes import FakeVLLM, fake_vllm
 from tests.gateway.clients.model import CLEAN, LEAK, MAIL, Model
 from tests.gateway.harness import CODENAME, EMAIL, free_port, gateway
@@ -70,6 +72,8 @@ class World:
     url: str
     vllm: FakeVLLM
     model: Model
+    http: httpx.AsyncClient
+    """For clients that would never close one of their own."""
 
     @property
     def base(self) -> str:
@@ -113,5 +117,9 @@ def config(upstream: str) -> str:
 @contextlib.asynccontextmanager
 async def world_on(tmp_path: Path, redis_url: str) -> AsyncIterator[World]:
     model = Model()
-    async with fake_vllm(model) as vllm, gateway(config(vllm.url), tmp_path, redis_url) as url:
-        yield World(url, vllm, model)
+    async with (
+        fake_vllm(model) as vllm,
+        gateway(config(vllm.url), tmp_path, redis_url) as url,
+        httpx.AsyncClient(timeout=10) as http,
+    ):
+        yield World(url, vllm, model, http)

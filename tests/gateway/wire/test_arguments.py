@@ -61,6 +61,10 @@ def test_characters_beyond_the_basic_plane_are_read_through_their_escapes(text: 
     assert json.loads(redact(escaped)) == json.loads(redact(plain))
 
 
+def test_an_escape_that_is_cut_off_is_no_letter_of_the_word_before_it() -> None:
+    assert redact('["a@b.io\\u0') == '["[EMAIL]\\u0'
+
+
 def test_of_two_findings_that_overlap_none_is_lost_in_the_escapes() -> None:
     raw = json.dumps({"to": "j\u043ehn@ex\u0430mple.com"})
     lane = build_lanes(Policy(name="p", guards=(rule("pii", "pii"), rule("h", "unicode"))), "output", FOLDER).enforced

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.wire.calls import CallJudge, offered_tools
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from guards.calls import ToolCall
 from guards.catalog import build_lanes
 from guards.policy import Policy, Rule

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import UpstreamBroken
-from gateway.wire.choice import Judge
 from gateway.wire.completions import CompletionsWire
+from gateway.wire.judge import Judge
 from gateway.wire.surface import AnswerFilter, Ask
 from guards.lane import Lane
 from tests.fakes import frame, text_choice, text_frame, text_head, text_json, text_logprobs

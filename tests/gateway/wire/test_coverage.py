@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 
 from gateway.errors import WardgateError
 from gateway.wire.chat import ChatWire
-from gateway.wire.choice import Judge
 from gateway.wire.completions import CompletionsWire
 from gateway.wire.coverage import COVERAGE, How, how, table
+from gateway.wire.judge import Judge
 from gateway.wire.messages import MessagesWire
 from gateway.wire.responses.wire import ResponsesWire
 from gateway.wire.surface import AnswerFilter, Ask, Wire
@@ -50,7 +50,9 @@ def samples(kind: Any) -> Iterator[Sample]:
 
 def answer(wire: Wire) -> AnswerFilter:
     judge = Judge(LANES.enforced, LANES.monitored, FOLDER, "output")
-    return wire.answer(Ask({}, "x", "assistant", "Not this.", dict, hide_prompt=False), judge, guarded=True)
+    filter_ = wire.answer(Ask({}, "x", "assistant", "Not this.", dict, hide_prompt=False), judge, guarded=True)
+    assert filter_ is not None
+    return filter_
 
 
 def shown(wire: Wire, sample: Sample, *, streamed: bool) -> str:

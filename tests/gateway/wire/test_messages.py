@@ -10,7 +10,7 @@ import httpx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.messages_answer import MessagesAnswer
 from gateway.wire.sse import FrameReader
 from gateway.wire.surface import Ask

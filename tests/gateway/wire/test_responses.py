@@ -13,7 +13,7 @@ from openai.types.responses import Response, ResponseOutputItem, ResponseStreamE
 from pydantic import TypeAdapter
 
 from gateway.errors import UpstreamBroken, WardgateError
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.responses.answer import ResponsesAnswer
 from gateway.wire.responses.events import Teller
 from gateway.wire.responses.items import HELD, REFUSED, SPOKEN
@@ -182,6 +182,13 @@ def consistent(told: Sequence[Any]) -> None:
         assert [t for t in texts_of(item) if t] == [t for t in pieces.get(index, []) if t]
     output = told[-1]["response"]["output"]
     assert output[: len(done)] == [done[i] for i in sorted(done)]
+
+
+def test_a_text_that_only_the_last_event_goes_on_with_is_read_as_one() -> None:
+    first, second, *said, last = events((message(f"to {MAIL}"), ["to zoe", "@exam"]))
+    _, out = run([first, second, *said[:4], last], "redact")
+    assert b"zoe" not in b"".join(out)
+    assert texts_of(parsed(out)[-1]["response"]["output"][0]) == [f"to {SAFE}"]
 
 
 # -- the published schema

@@ -45,6 +45,7 @@ class ChatAttack:
         c = self.chance
         said = [self.written("content", logged=c.often(0.5))]
         said += [self.written(name) for name in ("reasoning", "refusal", "mood") if c.often(0.25)]
+        said += [self.details()] if c.often(0.15) else []
         said += [self.calls()] if c.often(0.3) else []
         said += [[{"delta": {"function_call": call}} for call in self.call()]] if c.often(0.1) else []
         said += [[{"delta": {"annotations": [self.nested()]}}]] if c.often(0.15) else []
@@ -55,6 +56,10 @@ class ChatAttack:
         c = self.chance
         pieces = c.cut(c.text())
         return [{"delta": {name: p}, **({"logprobs": self.logprobs(p)} if logged else {})} for p in pieces]
+
+    def details(self) -> list[Step]:
+        c = self.chance
+        return [{"delta": {"details": [{"type": "reasoning.text", "text": p}]}} for p in c.cut(c.text())]
 
     def logprobs(self, piece: str) -> dict[str, Any]:
         return {"content": [self.chance.entry(token) for token in self.chance.tokens(piece)]}
@@ -158,6 +163,8 @@ def whole(index: int, steps: Sequence[Step]) -> dict[str, Any]:
                 grow(message.setdefault(name, {}), value)
             elif isinstance(value, str):
                 message[name] = message.get(name, "") + value
+            elif name == "details":
+                grow(message.setdefault(name, [{"text": ""}])[0], {"text": value[0]["text"]})
             else:
                 message.setdefault(name, []).extend(value)
         if step.get("logprobs"):
@@ -189,6 +196,9 @@ def read_choice(choice: Mapping[str, Any], said: dict[Carrier, list[str]], *, se
                 read_call(call["function"], f"call {call.get('index', i)}", add)
         elif name == "function_call" and value:
             read_call(value, name, add)
+        elif name == "details":
+            for each in value:
+                add(name, each["text"], Mode.PIECES)
         elif isinstance(value, list | dict):
             for text in texts_of(value):
                 add(name, text, Mode.EACH)

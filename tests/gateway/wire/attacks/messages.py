@@ -115,7 +115,7 @@ class MessagesAttack:
     def body(self) -> dict[str, Any] | None:
         if not self.tidy:
             return None
-        copied: dict[str, Any] = orjson.loads(orjson.dumps([block for block, _ in self.blocks]))
+        copied: list[dict[str, Any]] = orjson.loads(orjson.dumps([block for block, _ in self.blocks]))
         return message(*copied) | {"stop_sequence": self.stop}
 
     # -- what is read

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,7 +13,7 @@ import orjson
 
 from gateway.errors import WardgateError
 from gateway.wire.arguments import Arguments
-from gateway.wire.choice import Judge
+from gateway.wire.judge import Judge
 from gateway.wire.surface import AnswerFilter, Ask, Wire
 from guards.catalog import build_lanes
 from guards.lane import Lane
@@ -23,6 +25,7 @@ from tests.guards.lanes import FOLDER, rule
 
 REFUSAL = "Not this."
 NOTHING = Lane((), None, ())
+ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
 APART = -1
 """Stands for a choice where a text belongs to none."""
 
@@ -32,6 +35,8 @@ class Mode(StrEnum):
 
     GROWING = "growing"
     JSON = "json"
+    PIECES = "pieces"
+    """Texts one after the other that may be one."""
     EACH = "each"
     """Each of its texts by itself."""
     ASIDE = "aside"
@@ -42,6 +47,7 @@ class Mode(StrEnum):
 
 
 ASIDES = frozenset({Mode.ASIDE, Mode.ASIDE_JSON})
+JSONS = frozenset({Mode.JSON, Mode.ASIDE_JSON})
 LOOSE = ASIDES | {Mode.SEEN}
 
 
@@ -104,7 +110,7 @@ def judge_of(lane: Lane) -> Judge:
 
 def alone(lane: Lane, text: str, mode: Mode = Mode.GROWING) -> Release:
     """What the guards say of a whole text."""
-    if mode not in (Mode.JSON, Mode.ASIDE_JSON):
+    if mode not in JSONS:
         return TextFilter.new(lane, FOLDER).feed(text, final=True)
     view = Arguments.read(text)
     release = TextFilter.new(lane, FOLDER).feed(view.text, final=True)
@@ -139,18 +145,24 @@ class Allowed:
     blocked: set[int] = field(default_factory=set)
     """Choices."""
     asides: set[str] = field(default_factory=set)
+    plain: list[str] = field(default_factory=list)
+    """What is let pass of JSON, its escapes undone."""
 
     @classmethod
     def of(cls, lane: Lane, said: Said) -> Allowed:
         self = cls()
         for carrier, pieces in said.items():
             texts = ("".join(pieces),) if carrier.mode in (Mode.GROWING, Mode.JSON) else pieces
+            if carrier.mode is Mode.PIECES and (r := alone(lane, "".join(pieces))).blocked | r.redacted:
+                texts = ("".join(pieces),)
             releases = [alone(lane, text, carrier.mode) for text in texts]
             if any(r.blocked for r in releases) and carrier.mode is not Mode.SEEN:
                 self.blocked.add(carrier.choice)
+            if carrier.mode in JSONS:
+                self.plain += [alone(lane, unescaped(text)).text for text in texts]
             self.asides |= {r.text for r in releases} if carrier.mode in ASIDES else set()
-            loose = carrier.mode in LOOSE
-            self.texts[carrier] = "".join(r.text for r in releases if not (r.blocked and loose))
+            seen = carrier.mode is Mode.SEEN
+            self.texts[carrier] = "".join(r.text for r in releases if not (r.blocked and seen))
         return self
 
     def check(self, said: Said, refused: set[int], *, broken: bool) -> None:
@@ -174,8 +186,17 @@ class Allowed:
 
     def hidden(self, chance: Chance) -> list[str]:
         """The secrets of which no carrier says anything."""
-        shown = bare("\0".join(self.texts.values()))
+        texts = [text for carrier, text in self.texts.items() if carrier.mode not in JSONS]
+        shown = bare("\0".join([*texts, *self.plain]))
         return [own for own in chance.planted if own not in shown]
+
+
+def unescaped(raw: str) -> str:
+    """What JSON says, be it broken. Not as the gateway reads it: that is under test."""
+    try:
+        return "\0".join(strings(json.loads(raw)))
+    except ValueError:
+        return ESCAPES.sub(lambda m: bytes.fromhex(m[0].replace("\\u", "")).decode("utf-16-be", "replace"), raw)
 
 
 def strings(node: Any) -> Iterator[str]:
@@ -197,7 +218,9 @@ def leaked(hidden: Sequence[str], raw: bytes, said: Said) -> list[str]:
     """The hidden secrets that a reader of the bytes finds: as they stand, in a carrier's pieces, or one by one."""
     if not hidden:
         return []
-    seen = bare("\0".join([raw.decode(), *("".join(pieces) for pieces in said.values())]))
+    texts = {carrier: "".join(pieces) for carrier, pieces in said.items()}
+    plain = [unescaped(text) for carrier, text in texts.items() if carrier.mode in JSONS]
+    seen = bare("\0".join([raw.decode(), *texts.values(), *plain]))
     return [own for own in hidden if own in seen]
 
 
