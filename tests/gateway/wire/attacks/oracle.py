@@ -218,7 +218,7 @@ def leaked(hidden: Sequence[str], raw: bytes, said: Said) -> list[str]:
     """The hidden secrets that a reader of the bytes finds: as they stand, in a carrier's pieces, or one by one."""
     if not hidden:
         return []
-    texts = {carrier: "".join(pieces) for carrier, pieces in said.items()}
+    texts = {c: "".join(dict.fromkeys(pieces) if c.mode in ASIDES else pieces) for c, pieces in said.items()}
     plain = [unescaped(text) for carrier, text in texts.items() if carrier.mode in JSONS]
     seen = bare("\0".join([raw.decode(), *texts.values(), *plain]))
     return [own for own in hidden if own in seen]
