@@ -89,7 +89,7 @@ def test_an_address_is_redacted_whole_and_streamed(claude: Anthropic) -> None:
 def test_a_blocked_answer_is_a_refusal_and_stops_vllm(claude: Anthropic, meter: Meter) -> None:
     config = saying("The lamp is lit.")
     whole = claude.messages.create(model="wordless", messages=QUESTION, max_tokens=300, output_config=config)
-    assert [b.type for b in whole.content] == ["text"]
+    assert whole.content == []  # where JSON is asked for, a refusal that is none would break its parser
     assert whole.stop_reason == "refusal"
     before = meter.generated()
     with claude.messages.stream(model="wordless", messages=QUESTION, max_tokens=LONG) as stream:
