@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -39,6 +40,14 @@ def complete(client: OpenAI, model: str, *, stream: bool, **request: Any) -> lis
     return [out[i] for i in sorted(out)]
 
 
+def unbroken(client: OpenAI, model: str, *, stream: bool, **request: Any) -> list[Any]:
+    """The same, asked again where vLLM breaks off: 0.32 fails one echoed stream with logprobs in seven (KeyError)."""
+    for _ in range(10 if stream and request["echo"] else 0):
+        with contextlib.suppress(openai.APIError):
+            return complete(client, model, stream=stream, **request)
+    return complete(client, model, stream=stream, **request)
+
+
 @pytest.mark.parametrize("stream", [False, True], ids=["body", "stream"])
 @pytest.mark.parametrize("model", ["plain", "guarded"])
 @pytest.mark.parametrize("echo", [False, True], ids=["answer", "echo"])
@@ -46,7 +55,7 @@ def test_what_nothing_hides_is_what_vllm_says(
     client: OpenAI, direct: OpenAI, model: str, stream: bool, echo: bool
 ) -> None:
     request = {"prompt": PROMPTS, "n": 2, "logprobs": 2, "echo": echo, **REPEATABLE}
-    ours, theirs = (complete(c, m, stream=stream, **request) for c, m in ((client, model), (direct, "tiny")))
+    ours, theirs = (unbroken(c, m, stream=stream, **request) for c, m in ((client, model), (direct, "tiny")))
     assert [c["index"] for c in ours] == [0, 1, 2, 3]
     assert [(c["text"], c["finish_reason"]) for c in ours] == [(c["text"], c["finish_reason"]) for c in theirs]
     if model == "plain":
