@@ -21,6 +21,7 @@ from classifiers.model import ModelError
 from gateway.access import Access
 from gateway.api.asgi import Message, Receive, Scope, Send
 from gateway.api.checks import Checks, Form
+from gateway.api.door import Door
 from gateway.api.errors import install
 from gateway.api.guard import GuardForm
 from gateway.api.health import health_routes
@@ -133,11 +134,10 @@ def create_app(settings: Settings) -> Gateway:
     web.include_router(health_routes(config, recorder, metrics))
     web.include_router(model_routes(config, access))
     web.include_router(moderation_routes(config, classifying, metrics, access))
-    surfaces: dict[str, Surface | Checks] = {
-        w.route: Surface(w, access, recorder, metrics, BOUND.get(w.route)) for w in WIRES
-    }
-    surfaces |= {form.route: Checks(form, access, recorder, metrics) for form in FORMS}
-    return Gateway(web, surfaces, Passthrough(config, access, metrics), flags, life.ready)
+    door = Door(access, metrics)
+    surfaces: dict[str, Surface | Checks] = {w.route: Surface(w, door, recorder, BOUND.get(w.route)) for w in WIRES}
+    surfaces |= {form.route: Checks(form, door, recorder) for form in FORMS}
+    return Gateway(web, surfaces, Passthrough(config, door), flags, life.ready)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from gateway.api.asgi import Headers
 from gateway.errors import InvalidRequest, UnknownPolicy
 from gateway.exchange import Exchange
-from gateway.media import judge_media
-from gateway.metrics import Metrics
-from gateway.pipeline import SHOWN_FINDINGS
+from gateway.judging import Judging
 from gateway.plan import NO_POLICY, Guarded, Plan
-from gateway.prompting import FORESEEN, judge_texts
-from gateway.record import Record
-from gateway.scoring import WITHHELD, notable, prompt_texts
+from gateway.prompting import FORESEEN, Edit
+from gateway.scoring import prompt_texts
 from gateway.wire.arguments import Arguments
 from gateway.wire.calls import CallJudge
-from gateway.wire.judge import Judge
 from gateway.wire.media import Medium
 from gateway.wire.prompt import TextSlot
 from guards.cache import Recall
@@ -29,9 +21,8 @@ from guards.calls import Offered, ToolCall
 from guards.catalog import Lanes
 from guards.policy import Tenant
 from guards.scored import Text
-from guards.verdict import RANK, Action, Stage, Verdict
+from guards.verdict import Stage, Verdict
 
-Edit = tuple[TextSlot, str]
 NO_MODEL = "none"
 """Stands for the model where a check names none of this gateway."""
 
@@ -63,90 +54,49 @@ class Asked:
 class Check:
     """One check on its way."""
 
-    exchange: Exchange
-    guarded: Guarded
     asked: Asked
-    record: Record
-    metrics: Metrics
+    judging: Judging
     edits: list[Edit] = field(default_factory=list)
     """The texts that a guard rewrote, which stand in the request by now."""
-    given: dict[str, Any] | None = None
-    """The request as it came, where a guard rewrote some of it."""
     recall: Recall | None = None
     """Where the verdict cache was asked before the check was admitted."""
-    clock: Callable[[], float] = time.perf_counter
+
+    @property
+    def exchange(self) -> Exchange:
+        return self.judging.exchange
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The request as it came."""
+        return self.judging.record.request or self.exchange.request
+
+    @property
+    def lanes(self) -> Lanes:
+        guarded = self.judging.guarded
+        return guarded.input if self.asked.stage == "input" else guarded.output
 
     def foresee(self) -> None:
         """As `Run.foresee`."""
         if len(self.asked.slots) <= FORESEEN:
             self.recall = self.lanes.scored.recall(texts(self.asked))
 
-    @property
-    def lanes(self) -> Lanes:
-        return self.guarded.input if self.asked.stage == "input" else self.guarded.output
-
-    @property
-    def withheld(self) -> bool:
-        """Nothing of the texts may be used."""
-        return RANK[self.exchange.action] >= WITHHELD
-
     async def run(self) -> None:
         """Judge all, and keep what was flagged."""
-        asked = texts(self.asked)
-        if self.asked.media and self.guarded.policy.name != NO_POLICY:
-            self.exchange.verdicts += (await judge_media(self.asked.media, self.guarded.policy.media)).verdicts
+        judging, asked = self.judging, texts(self.asked)
+        await judging.media(self.asked.media)
         if not self.lanes.exact_idle:
-            await self._judge_exactly()
-        if not self.lanes.scored.idle and not self.withheld:
-            await self._score(asked)
-        self.record.request = self.asked.kept(self.given or self.exchange.request)
-        await self.record.keep({}, end=True)
-
-    async def _judge_exactly(self) -> None:
-        judge = Judge(self.lanes.enforced, self.lanes.monitored, self.guarded.folder, self.asked.stage)
-        began = self.clock()
-        self.edits = await judge_texts(judge, self.asked.slots)
-        self.exchange.verdicts += [*judge.verdicts, *self._judge_calls()]
-        self._spent(began)
-        if self.edits:
-            self.given = orjson.loads(orjson.dumps(self.exchange.request))
-            for slot, text in self.edits:
-                slot.put(text)
+            self.edits = await judging.exactly(self.lanes, self.asked.stage, self.asked.slots)
+            self.exchange.verdicts += self._judge_calls()
+        if not self.lanes.scored.idle and not judging.withheld:
+            await judging.score(self.lanes.scored, asked, self.recall)
+        judging.record.request = self.asked.kept(self.given)
+        await judging.record.keep({}, end=True)
 
     def _judge_calls(self) -> list[Verdict]:
         asked = self.asked
         offered = {call.name: () for _, call in asked.calls} if asked.offered is None else asked.offered
         judge = CallJudge(self.lanes.calls, offered=offered)
         return [v for where, call in asked.calls for v in judge.verdicts(call, asked.stage, where, None)]
-
-    async def _score(self, asked: Sequence[Text]) -> None:
-        began = self.clock()
-        self.exchange.verdicts += notable(await self.lanes.scored.check(asked, recall=self.recall, quiet=True))
-        self._spent(began)
-
-    def _spent(self, began: float) -> None:
-        seconds = self.clock() - began
-        self.exchange.guard_seconds += seconds
-        self.metrics.judged(self.asked.stage, seconds)
-
-    def findings(self) -> dict[str, Any]:
-        """Action, policy and findings, as they stand. Monitored guards do not show."""
-        x = self.exchange
-        shown = [v.finding() for v in x.verdicts if v.action is not Action.ALLOW or v.error]
-        return {"action": str(x.action), "policy": x.policy, "findings": shown[:SHOWN_FINDINGS]}
-
-    def categories(self) -> list[str]:
-        """What the texts are withheld for."""
-        return sorted({v.category for v in self.exchange.verdicts if RANK[v.action] >= WITHHELD})
-
-    def headers(self) -> Headers:
-        x = self.exchange
-        return [
-            (b"x-request-id", x.id.encode()),
-            (b"x-wardgate-policy", self.guarded.header),
-            (b"x-wardgate-action", x.action.encode()),
-            (b"x-wardgate-guard-ms", b"%.2f" % (x.guard_seconds * 1e3)),
-        ]
 
 
 def texts(asked: Asked) -> list[Text]:

@@ -179,9 +179,9 @@ class Gate:
 
     async def _round(self, windows: Sequence[Window]) -> None:
         ended = self.filter.finished()
-        began = self.run.clock()
+        began = self.run.judging.clock()
         verdicts = await self.lane.check([text_of(w, self.question) for w in windows])
-        self.run.spent(self.lane.stage, self.run.clock() - began)
+        self.run.judging.spent(self.lane.stage, self.run.judging.clock() - began)
         await self._keep(verdicts, windows)
         blocked = withheld(verdicts)
         if blocked:
@@ -223,7 +223,7 @@ class Gate:
             texts = [f for f in self._live() if f.track.choice == choice]
             chars = sum(max(0, f.sent - f.judged) for f in texts)
             if chars:
-                self.run.expose(guard, chars)
+                self.run.judging.expose(guard, chars)
 
     def _refuse(self, choices: list[int]) -> None:
         for followed in self.followed.values():

@@ -5,7 +5,6 @@ Whatever a verdict flags is durable before the bytes that it judges leave.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ from typing import Any
 
 import orjson
 
-from gateway.api.anthropic import ids_of
-from gateway.api.asgi import JSON_HEADER, STREAM_HEADERS, Headers, Send, encode_headers, send_bytes
+from gateway.api.asgi import JSON_HEADER, STREAM_HEADERS, Send, encode_headers, send_bytes
 from gateway.errors import (
     ContentFiltered,
     FlagNotDurable,
@@ -26,12 +24,11 @@ from gateway.errors import (
     WardgateError,
 )
 from gateway.exchange import Exchange
-from gateway.media import judge_media
-from gateway.metrics import Metrics
-from gateway.plan import NO_POLICY, Guarded, Served
-from gateway.prompting import FORESEEN, Prompt, judge_texts
+from gateway.judging import Judging
+from gateway.plan import Guarded, Served
+from gateway.prompting import FORESEEN, Prompt
 from gateway.record import Record
-from gateway.scoring import WITHHELD, answer_texts, notable, withheld
+from gateway.scoring import answer_texts, withheld
 from gateway.tokens import Usage
 from gateway.upstream.complaint import complaint
 from gateway.upstream.protocol import Answer
@@ -40,13 +37,11 @@ from gateway.wire.chat_frames import parse_chunk
 from gateway.wire.judge import Judge
 from gateway.wire.media import media_of
 from gateway.wire.nested import strings_below
-from gateway.wire.prompt import TextSlot
 from gateway.wire.spotlight import spotlit
 from gateway.wire.surface import AnswerFilter, Ask, Wire
 from gateway.writer import StreamWriter
-from guards.cache import Recall
-from guards.scored import ScoredLane, Text
-from guards.verdict import RANK, Action, Stage, Verdict, strongest
+from guards.scored import ScoredLane
+from guards.verdict import Verdict
 
 MAX_ANSWER = 64 << 20
 SHOWN_FINDINGS = 100
@@ -61,10 +56,8 @@ class Run:
     """One exchange on its way. `serve` is the whole of it."""
 
     wire: Wire
-    exchange: Exchange
     served: Served
-    record: Record
-    metrics: Metrics
+    judging: Judging
     send: Send
     max_frame: int
     """Bytes of the largest frame that an upstream may send."""
@@ -74,19 +67,25 @@ class Run:
     """Where it was read before the request was admitted."""
     started: bool = False
     """The status and headers have left."""
-    status: int = 200
-    clock: Callable[[], float] = time.perf_counter
     began: float = 0.0
 
     @property
     def guarded(self) -> Guarded:
         return self.served.guarded
 
+    @property
+    def exchange(self) -> Exchange:
+        return self.judging.exchange
+
+    @property
+    def record(self) -> Record:
+        return self.judging.record
+
     async def serve(self) -> None:
         request = self.exchange.request
         self.wire.check(request)
         await self._judge_prompt(request)
-        if RANK[self.exchange.action] >= WITHHELD:
+        if self.judging.withheld:
             await self.record.keep({}, end=True)
             await self._refuse_prompt(bool(request.get("stream")))
             return
@@ -113,54 +112,26 @@ class Run:
                 self.prompt = Prompt.of(slots, lane) if len(slots) <= FORESEEN else None
 
     async def _judge_prompt(self, request: dict[str, Any]) -> None:
-        await self._judge_media(request)
+        """MediaRefused where the policy does not let one of them through."""
+        refusal = await self.judging.media(list(media_of(request)))
+        if refusal is not None:
+            raise refusal
         lanes = self.guarded.input
         if lanes.exact_idle and lanes.scored.idle:
             return
         prompt = self.prompt or Prompt.of(list(self.wire.slots(request)), lanes.scored)
         if not lanes.exact_idle:
-            await self._judge_exactly(request, prompt.slots)
-        if not lanes.scored.idle and RANK[self.exchange.action] < WITHHELD:
-            await self._score(lanes.scored, prompt.asked, prompt.recall)
-
-    async def _judge_media(self, request: dict[str, Any]) -> None:
-        """MediaRefused where the policy does not let one of them through."""
-        policy = self.guarded.policy
-        media = list(media_of(request)) if policy.name != NO_POLICY else []
-        if media:
-            began = self.clock()
-            judge = await judge_media(media, policy.media)
-            self.spent("input", self.clock() - began)
-            self.exchange.verdicts += judge.verdicts
-            if judge.refusal is not None:
-                raise judge.refusal
-
-    async def _score(self, lane: ScoredLane, asked: list[Text], recall: Recall | None = None) -> list[Verdict]:
-        """What the scoring guards found."""
-        began = self.clock()
-        found = notable(await lane.check(asked, recall=recall, quiet=True))
-        self.spent(lane.stage, self.clock() - began)
-        self.exchange.verdicts += found
-        return found
+            await self.judging.exactly(lanes, "input", prompt.slots)
+        if not lanes.scored.idle and not self.judging.withheld:
+            await self.judging.score(lanes.scored, prompt.asked, prompt.recall)
 
     async def score_answer(self, filter_: AnswerFilter, lane: ScoredLane) -> list[Verdict]:
         """Score a whole answer."""
-        return await self._score(lane, answer_texts(filter_, self.question))
+        return await self.judging.score(lane, answer_texts(filter_, self.question))
 
     @property
     def question(self) -> str:
         return self.wire.question(self.exchange.request)
-
-    async def _judge_exactly(self, request: dict[str, Any], slots: Sequence[TextSlot]) -> None:
-        lanes, began = self.guarded.input, self.clock()
-        judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "input")
-        edits = await judge_texts(judge, slots)
-        self.took(judge, began)
-        self.exchange.verdicts += judge.verdicts
-        if edits:
-            self.record.request = orjson.loads(orjson.dumps(request))
-            for slot, text in edits:
-                slot.put(text)
 
     def _upstream_body(self, request: dict[str, Any]) -> bytes:
         """The request as the model server gets it: the client's own, with the model's name and the owner's prompt."""
@@ -178,18 +149,17 @@ class Run:
         if self.guarded.policy.on_block == "error":
             raise self.filtered("The prompt was blocked by the content policy.", "prompt")
         if not stream:
-            await self._send_whole(200, self.wire.refused(self._ask(self.wardgate)))
+            await self._send_whole(200, self.wire.refused(self._ask(self.judging.findings)))
             return
         await self._start_stream()
-        await self.send_last(self.wire.refused_stream(self._ask(self.wardgate)))
+        await self.send_last(self.wire.refused_stream(self._ask(self.judging.findings)))
 
     def _ask(self, findings: Callable[[], dict[str, Any]]) -> Ask:
         policy, x = self.guarded.policy, self.exchange
         return Ask(x.request, x.id, x.model, policy.refusal, findings, policy.system_prompt is not None)
 
     def filtered(self, message: str, param: str) -> ContentFiltered:
-        acted = [v for v in self.exchange.verdicts if RANK[v.action] >= WITHHELD]
-        result = {v.category: {"filtered": True, "detected": True} for v in acted}
+        result = {category: {"filtered": True, "detected": True} for category in self.judging.categories()}
         return ContentFiltered(message, result=result, param=param)
 
     # -- the answer
@@ -200,7 +170,7 @@ class Run:
         acts, folder = lanes.scored.acts, self.guarded.folder
         judge = Judge(lanes.enforced, lanes.monitored, folder, "output", calls=calls, scored=acts)
         guarded = not (lanes.exact_idle and lanes.scored.idle and not self.record.flagged)
-        return self.wire.answer(self._ask(lambda: self.wardgate(judge.verdicts)), judge, guarded=guarded)
+        return self.wire.answer(self._ask(lambda: self.judging.findings(judge.verdicts)), judge, guarded=guarded)
 
     async def _hand_on(self, answer: Answer) -> None:
         """An answer without text."""
@@ -213,7 +183,7 @@ class Run:
             self.usage.see(parse_chunk(raw))
         await self.record.keep({}, end=True)
         self.started = True
-        await send_bytes(self.send, 200, [*kept, *self.headers()], raw)
+        await send_bytes(self.send, 200, [*kept, *self.judging.headers()], raw)
 
     async def _whole(self, answer: Answer, filter_: AnswerFilter) -> None:
         if answer.content_type != "application/json":
@@ -223,11 +193,11 @@ class Run:
         body = parse_chunk(raw)
         if self.usage is not None:
             self.usage.see(body)
-        began = self.clock()
+        began = self.judging.clock()
         changed, blocked = filter_.whole(body)
         filter_.watch()
-        self.took(filter_.judge, began)
-        self.settle(filter_.judge)
+        self.judging.took(filter_.judge, began)
+        self.judging.settle(filter_.judge)
         if not self.guarded.output.scored.idle:
             found = withheld(await self.score_answer(filter_, self.guarded.output.scored))
             blocked += [i for i in found if i not in blocked]
@@ -236,7 +206,7 @@ class Run:
             raise self.filtered("The answer was blocked by the content policy.", "completion")
         if blocked:
             filter_.refuse_whole(body, blocked)
-        await self._send_whole(200, render(body, raw, self.wardgate(), changed=changed or bool(blocked)))
+        await self._send_whole(200, render(body, raw, self.judging.findings(), changed=changed or bool(blocked)))
 
     async def _stream(self, answer: Answer, filter_: AnswerFilter) -> None:
         if answer.content_type != "text/event-stream":
@@ -252,7 +222,7 @@ class Run:
         except WardgateError as error:
             answer.close()
             self.record.outcome = error.code
-            self.settle(filter_.judge)
+            self.judging.settle(filter_.judge)
             if not isinstance(error, FlagNotDurable):
                 await self.record.keep(filter_.untold(), end=True)
             raise
@@ -277,58 +247,25 @@ class Run:
         kept = {k: v for k in ("retry-after",) if (v := answer.headers.get(k))}
         raise UpstreamRefused(answer.status, body, headers=kept)
 
-    # -- verdicts
-
-    def settle(self, judge: Judge) -> None:
-        """What the exact lane found belongs to the exchange from now on."""
-        self.exchange.verdicts += judge.verdicts
-        judge.verdicts.clear()
-
-    def took(self, judge: Judge, began: float) -> None:
-        self.spent(judge.stage, self.clock() - began)
-
-    def spent(self, stage: Stage, seconds: float) -> None:
-        self.exchange.guard_seconds += seconds
-        self.metrics.judged(stage, seconds)
-
     def refuse(self, filter_: AnswerFilter, choices: Sequence[int], out: list[bytes]) -> None:
         """End blocked choices; ContentFiltered where an error can still say so."""
         filter_.refuse(choices, out)
         if filter_.over and not self.started and self.guarded.policy.on_block == "error":
-            self.settle(filter_.judge)
+            self.judging.settle(filter_.judge)
             raise self.filtered("The answer was blocked by the content policy.", "completion")
-
-    def expose(self, guard: str, chars: int) -> None:
-        """So many characters left before this guard's verdict on them, which would have stopped them."""
-        self.exchange.exposure[guard] = self.exchange.exposure.get(guard, 0) + chars
-        self.metrics.exposed.labels(guard).inc(chars)
-
-    def wardgate(self, fresh: Sequence[Verdict] = ()) -> dict[str, Any]:
-        """The `wardgate` object of an answer, `fresh` being found but not settled yet. Monitored guards do not show."""
-        found = [*self.exchange.verdicts, *fresh]
-        shown = [v.finding() for v in found if v.action is not Action.ALLOW or v.error]
-        action = str(strongest(found))
-        return {"action": action, "policy": self.exchange.policy, "findings": shown[:SHOWN_FINDINGS]}
 
     # -- bytes
 
-    def headers(self) -> Headers:
-        x = self.exchange
-        return [
-            *ids_of(self.wire.route, x.id),
-            (b"x-wardgate-policy", self.guarded.header),
-            (b"x-wardgate-action", x.action.encode()),
-            (b"x-wardgate-guard-ms", b"%.2f" % (x.guard_seconds * 1e3)),
-        ]
-
     async def _send_whole(self, status: int, body: bytes) -> None:
         self.started = True
-        await send_bytes(self.send, status, [JSON_HEADER, *self.headers()], body)
+        await send_bytes(self.send, status, [JSON_HEADER, *self.judging.headers()], body)
 
     async def _start_stream(self) -> None:
         self.started = True
-        self.metrics.first_byte(self.exchange.model, self.clock() - self.began)
-        await self.send({"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS, *self.headers()]})
+        self.judging.metrics.first_byte(self.exchange.model, self.judging.clock() - self.began)
+        await self.send(
+            {"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS, *self.judging.headers()]}
+        )
 
     async def send_more(self, data: bytes) -> None:
         if not self.started:

@@ -13,6 +13,8 @@ from gateway.wire.prompt import TextSlot
 from guards.cache import Recall
 from guards.scored import ScoredLane, Text
 
+Edit = tuple[TextSlot, str]
+"""A text that a guard rewrote, and how."""
 FORESEEN = 1000
 """Texts up to which the cache is asked before a request is admitted: what is refused must cost little."""
 LARGE_TEXT = 100_000
@@ -35,7 +37,7 @@ class Prompt:
         return cls(slots, asked, lane.recall(asked))
 
 
-async def judge_texts(judge: Judge, slots: Sequence[TextSlot]) -> list[tuple[TextSlot, str]]:
+async def judge_texts(judge: Judge, slots: Sequence[TextSlot]) -> list[Edit]:
     """As `judge_slots`; much text in a thread, within the longest time that a rule allows: past it `on_error` holds."""
     if sum(len(s.text) for s in slots) <= LARGE_TEXT:
         return judge_slots(judge, slots)
@@ -49,9 +51,9 @@ async def judge_texts(judge: Judge, slots: Sequence[TextSlot]) -> list[tuple[Tex
         return []
 
 
-def judge_slots(judge: Judge, slots: Sequence[TextSlot]) -> list[tuple[TextSlot, str]]:
+def judge_slots(judge: Judge, slots: Sequence[TextSlot]) -> list[Edit]:
     """Judge every text of a prompt; the texts that a guard rewrote."""
-    edits: list[tuple[TextSlot, str]] = []
+    edits: list[Edit] = []
     for slot in slots:
         view = Arguments.read(slot.text) if slot.json else None
         text = view.text if view else slot.text

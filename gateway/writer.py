@@ -75,7 +75,7 @@ class StreamWriter:
 
     def _judge(self, data: bytes) -> bytes:
         """What may leave of a piece of the stream."""
-        began = self.run.clock()
+        began = self.run.judging.clock()
         out: list[bytes] = []
         for payload in self.reader.feed(data):
             if self.filter.done:
@@ -86,14 +86,14 @@ class StreamWriter:
             if blocked:
                 self.run.refuse(self.filter, blocked, out)
         if self.filter.guarded:
-            self.run.took(self.filter.judge, began)
-            self.run.metrics.held(self.filter.held)
+            self.run.judging.took(self.filter.judge, began)
+            self.run.judging.metrics.held(self.filter.held)
         return b"".join(out)
 
     async def _let_go(self, out: bytes) -> None:
         """Send it, once what was found in it is kept."""
         if self.filter.judge.verdicts:
-            self.run.settle(self.filter.judge)
+            self.run.judging.settle(self.filter.judge)
             await self.run.record.keep(self.filter.untold(), end=False)
         if self.gate is not None:
             self.gate.put(out)
@@ -143,6 +143,8 @@ class StreamWriter:
         if not late.idle:
             for v in await run.score_answer(self.filter, late):
                 if v.choice in withheld([v]):
-                    run.expose(v.guard, sum(t.written.size for t in self.filter.tracks() if t.choice == v.choice))
+                    run.judging.expose(
+                        v.guard, sum(t.written.size for t in self.filter.tracks() if t.choice == v.choice)
+                    )
         await run.record.keep(self.filter.untold(), end=True)
         await run.send_last(self.filter.ending())

@@ -1,8 +1,7 @@
-"""The routes that only check, as raw ASGI applications: key, policy, judgement, and errors in OpenAI's body."""
+"""The routes that only check, as raw ASGI applications: policy, judgement, and errors in OpenAI's body."""
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from dataclasses import dataclass
@@ -10,31 +9,15 @@ from typing import Any, Protocol
 
 import orjson
 
-from gateway.access import Access
 from gateway.admission import Visit
-from gateway.api.asgi import (
-    JSON_HEADER,
-    ClientGone,
-    ClientWatch,
-    Headers,
-    Receive,
-    Scope,
-    Send,
-    encode_headers,
-    header,
-    parse_object,
-    read_body,
-    send_bytes,
-)
-from gateway.api.surface import SANE_ID, place_of
+from gateway.api.asgi import JSON_HEADER, ClientWatch, Receive, Scope, Send, send_bytes
+from gateway.api.door import Door, given_id, posted, send_stranger
 from gateway.checking import NO_MODEL, Asked, Check, choose, model_of
-from gateway.errors import InvalidRequest, MethodNotAllowed, WardgateError
+from gateway.errors import InvalidRequest, WardgateError
 from gateway.exchange import Exchange
-from gateway.metrics import Metrics
+from gateway.judging import Judging
 from gateway.plan import OPEN
 from gateway.record import Keeper, Record
-
-LOG = logging.getLogger("wardgate")
 
 
 class Form(Protocol):
@@ -50,85 +33,70 @@ class Form(Protocol):
         """To a check that has run."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Checks:
     """Serves one form."""
 
     form: Form
-    access: Access
+    door: Door
     keeper: Keeper
-    metrics: Metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
-        self.metrics.inflight.inc()
-        given = header(scope, b"x-request-id")
-        id = given if given and SANE_ID.fullmatch(given) else None
-        status, check, visit = "499", None, None
-        try:
-            visit = self.access.visit(scope)
-            send = visit.over(send)
-            check = await self._open(scope, receive, id, began, visit=visit)
-            replayed = await visit.once.replay(check.exchange.id, send) if visit.once else None
-            status = str(replayed or await self._serve(check, receive, send))
-        except ClientGone:
-            if check is not None:
-                await check.record.client_gone()
-        except WardgateError as error:
-            status = str(error.status)
-            await fail(send, id, error)
-        except Exception as defect:  # a defect can be of any class, and its client must still get an answer
-            status = "500"
-            LOG.error("defect in a check: %s", place_of(defect))
-            await fail(send, id, WardgateError("Internal error."))
-        finally:
-            if visit is not None:
-                visit.leave()
-            self.metrics.inflight.dec()
-            self._count(check, status, time.perf_counter() - began)
+        guest = Checking(self, scope, given_id(scope), time.perf_counter(), self.form.route)
+        await self.door.let_in(scope, receive, send, guest)
 
-    def _count(self, check: Check | None, status: str, seconds: float) -> None:
-        model = check.exchange.model if check else NO_MODEL
-        self.metrics.answered(model, self.form.route, status, seconds, check.exchange.verdicts if check else [])
-        if check is not None and check.record.parts:
-            self.metrics.flags.inc()
 
-    async def _open(self, scope: Scope, receive: Receive, id: str | None, began: float, *, visit: Visit) -> Check:
-        """The check that a request asks for."""
-        if scope["method"] != "POST":
-            raise MethodNotAllowed(f"{self.form.route} takes POST.", headers={"allow": "POST"})
-        plan, tenant = visit.plan, visit.tenant
-        limits = plan.document.server
-        request = parse_object(await read_body(scope, receive, limits.max_body, limits.body_timeout))
-        asked = self.form.read(request)
+@dataclass(slots=True)
+class Checking:
+    """Implements `Guest`: one check."""
+
+    checks: Checks
+    scope: Scope
+    id: str | None
+    began: float
+    route: str
+    model: str = NO_MODEL
+    status: int = 200
+    record: Record | None = None
+
+    async def serve(self, visit: Visit, receive: Receive, send: Send) -> None:
+        check = await self._open(visit, receive)
+        replayed = await visit.once.replay(check.exchange.id, send) if visit.once else None
+        self.status = replayed or await self._answer(check, receive, send)
+
+    async def _open(self, visit: Visit, receive: Receive) -> Check:
+        """The check that the request asks for."""
+        form, plan, tenant = self.checks.form, visit.plan, visit.tenant
+        metrics = self.checks.door.metrics
+        request = await posted(self.scope, receive, visit, self.route)
+        asked = form.read(request)
         guarded = choose(plan, tenant, asked)
+        self.id = self.id or asked.id or secrets.token_hex(16)
+        self.model = model_of(plan, tenant, asked)
         who = tenant.name if tenant else OPEN
-        exchange = Exchange(
-            id or asked.id or secrets.token_hex(16),
-            who,
-            model_of(plan, tenant, asked),
-            guarded.label,
-            self.form.route,
-            request,
-        )
-        record = Record(exchange, self.keeper, self.metrics, guarded.policy.on_log_failure, began)
+        exchange = Exchange(self.id, who, self.model, guarded.label, self.route, request)
+        record = self.record = Record(exchange, self.checks.keeper, metrics, guarded.policy.on_log_failure, self.began)
         if visit.once is not None:
-            visit.once.read(self.form.route, request, lambda: record.outcome == "complete")
-        check = Check(exchange, guarded, asked, record, self.metrics)
+            visit.once.read(self.route, request, lambda: record.outcome == "complete")
+        check = Check(asked, Judging(exchange, guarded, record, metrics))
         check.foresee()
         await visit.admit(None)
         return check
 
-    async def _serve(self, check: Check, receive: Receive, send: Send) -> int:
+    async def _answer(self, check: Check, receive: Receive, send: Send) -> int:
         try:
             with ClientWatch(receive):
                 await check.run()
-            status, body = 200, self.form.answer(check)
+            status, body = 200, self.checks.form.answer(check)
         except WardgateError as error:
-            check.record.outcome = error.code
-            status, body = error.status, {**error.body(), "wardgate": check.findings()}
-        await send_bytes(send, status, [JSON_HEADER, *check.headers()], written(body))
+            check.judging.record.outcome = error.code
+            status, body = error.status, {**error.body(), "wardgate": check.judging.findings()}
+        await send_bytes(send, status, [JSON_HEADER, *check.judging.headers()], written(body))
         return status
+
+    async def fail(self, send: Send, error: WardgateError) -> None:
+        self.status = error.status
+        await send_stranger(send, self.route, self.id or secrets.token_hex(16), error)
 
 
 def written(body: dict[str, Any]) -> bytes:
@@ -136,12 +104,3 @@ def written(body: dict[str, Any]) -> bytes:
         return orjson.dumps(body)
     except orjson.JSONEncodeError:
         raise InvalidRequest("The request is nested too deeply; 250 levels are the most.") from None
-
-
-async def fail(send: Send, id: str | None, error: WardgateError) -> None:
-    """An error of a request that never became a check."""
-    pairs = [("x-request-id", id or secrets.token_hex(16)), *error.headers.items()]
-    if error.status in (408, 413):
-        pairs.append(("connection", "close"))
-    headers: Headers = [JSON_HEADER, *encode_headers(pairs)]
-    await send_bytes(send, error.status, headers, orjson.dumps(error.body()))

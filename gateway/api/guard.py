@@ -47,8 +47,8 @@ class GuardForm:
 
     def answer(self, check: Check) -> dict[str, Any]:
         request = check.exchange.request
-        out = {**check.findings(), "stage": check.asked.stage}
-        if check.withheld:
+        out = {**check.judging.findings(), "stage": check.asked.stage}
+        if check.judging.withheld:
             return {**out, "text": None, **{k: None for k in CARRIERS if k in request}}
         text = request["text"] if "text" in request else said(request["messages"][-1])
         return {**out, "text": text, **{k: request[k] for k in CARRIERS if k in request}}

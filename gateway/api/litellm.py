@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from gateway.api.surface import SANE_ID
+from gateway.api.door import SANE_ID
 from gateway.checking import Asked, Check, calls_of
 from gateway.errors import InvalidRequest
 from gateway.wire import prompt as prompts
@@ -49,10 +49,10 @@ class LiteLLMForm:
         )
 
     def answer(self, check: Check) -> dict[str, Any]:
-        told = {"wardgate": check.findings()}
-        if check.withheld:
+        told = {"wardgate": check.judging.findings()}
+        if check.judging.withheld:
             return {"action": "BLOCKED", "blocked_reason": reason(check), **told}
-        given = check.given or check.exchange.request
+        given = check.given
         request = check.exchange.request
         put_everywhere(check, request)
         if uncarried(check):
@@ -164,13 +164,13 @@ def holdback(check: Check, given: Mapping[str, Any]) -> list[int]:
 
 
 def held(check: Check, raw: str, now: str) -> int:
-    safe = TextFilter.new(check.lanes.enforced, check.guarded.folder).feed(raw).text
+    safe = TextFilter.new(check.lanes.enforced, check.judging.guarded.folder).feed(raw).text
     return len(now) - len(safe) if now.startswith(safe) else len(now)
 
 
 def reason(check: Check) -> str:
     """What LiteLLM tells its client, as the policy's `on_block` has it."""
-    if check.guarded.policy.on_block == "refuse":
-        return check.guarded.policy.refusal
+    if check.judging.guarded.policy.on_block == "refuse":
+        return check.judging.guarded.policy.refusal
     what = "prompt" if check.asked.stage == "input" else "answer"
-    return f"The {what} was blocked by the content policy: {', '.join(check.categories())}."
+    return f"The {what} was blocked by the content policy: {', '.join(check.judging.categories())}."

@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import logging
 import secrets
-import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
 
-from gateway.access import Access, Plans
+from gateway.access import Plans
 from gateway.admission import Visit
-from gateway.api.asgi import (
-    JSON_HEADER,
-    ClientGone,
-    ClientWatch,
-    Headers,
-    Receive,
-    Scope,
-    Send,
-    encode_headers,
-    header,
-    parse_object,
-    read_body,
-    send_bytes,
-)
-from gateway.api.surface import SANE_ID, place_of
+from gateway.api.asgi import ClientWatch, Headers, Receive, Scope, Send, encode_headers, header, parse_object, read_body
+from gateway.api.door import Door, given_id, send_error
 from gateway.errors import MethodNotAllowed, UpstreamBroken, WardgateError
-from gateway.metrics import Metrics
 from gateway.plan import NO_POLICY, Plan
+from gateway.record import Record
 from gateway.upstream.protocol import Answer, ModelServer
 from guards.policy import Tenant
 
@@ -50,53 +36,36 @@ class Aim(NamedTuple):
     model: str
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Passthrough:
     """A raw ASGI application for all of them."""
 
     plans: Plans
-    access: Access
-    metrics: Metrics
+    door: Door
 
     def takes(self, path: str) -> bool:
         return path in self.plans.plan.document.passthrough
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
-        self.metrics.inflight.inc()
-        relay, visit = Relay(self.plans.plan, scope, send, request_id(scope)), None
-        try:
-            visit = self.access.visit(scope)
-            relay.send = visit.over(send)
-            await relay.serve(receive, visit)
-        except ClientGone:
-            relay.status = 499
-        except WardgateError as error:
-            await relay.fail(error)
-        except Exception as defect:  # as on the other paths, its client must still get an answer
-            LOG.error("defect in request %s: %s", relay.id, place_of(defect))
-            await relay.fail(WardgateError("Internal error."))
-        finally:
-            if visit is not None:
-                visit.leave()
-            self.metrics.inflight.dec()
-            seconds = time.perf_counter() - began
-            self.metrics.answered(relay.model, scope["path"], str(relay.status), seconds, [])
+        id = given_id(scope) or secrets.token_hex(16)
+        await self.door.let_in(scope, receive, send, Relay(self.plans.plan, scope, id, scope["path"]))
 
 
 @dataclass(slots=True)
 class Relay:
-    """One request."""
+    """Implements `Guest`: one request."""
 
     plan: Plan
     scope: Scope
-    send: Send
     id: str
+    route: str
     model: str = "unknown"
     status: int = 200
+    record: Record | None = None
+    """Never: nothing is judged."""
     started: bool = False
 
-    async def serve(self, receive: Receive, visit: Visit) -> None:
+    async def serve(self, visit: Visit, receive: Receive, send: Send) -> None:
         method = self.scope["method"]
         if method not in METHODS:
             raise MethodNotAllowed(f"{method} is not handed on.", headers={"allow": ", ".join(METHODS)})
@@ -110,18 +79,18 @@ class Relay:
         if body and not body.lstrip().startswith(b"{"):
             headers.setdefault("content-type", UNREAD)
         with ClientWatch(receive), await aim.server.open(target(self.scope), aim.body, headers, method) as answer:
-            await self._hand_on(answer)
+            await self._hand_on(answer, send)
 
-    async def _hand_on(self, answer: Answer) -> None:
+    async def _hand_on(self, answer: Answer, send: Send) -> None:
         if not 200 <= answer.status < 300 and answer.status < 400:
             raise UpstreamBroken(f"The upstream answered with status {answer.status} in place of an answer.")
         self.started, self.status = True, answer.status
         kept = encode_headers((name, value) for name in ANSWERED if (value := answer.headers.get(name)))
-        await self.send({"type": "http.response.start", "status": self.status, "headers": [*kept, *self.headers()]})
+        await send({"type": "http.response.start", "status": self.status, "headers": [*kept, *self.headers()]})
         async for piece in answer.chunks():
-            await self.send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
         answer.release()
-        await self.send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.body", "body": b""})
 
     def headers(self) -> Headers:
         return [
@@ -131,19 +100,13 @@ class Relay:
             (b"x-wardgate-guard-ms", b"0.00"),
         ]
 
-    async def fail(self, error: WardgateError) -> None:
+    async def fail(self, send: Send, error: WardgateError) -> None:
         """Once the status has left, the connection is cut: a body of unknown form has no place for an error."""
         if self.started:
             LOG.warning("request %s was cut short: %s", self.id, error.code)
             return
         self.status = error.status
-        own = [JSON_HEADER, *self.headers(), *encode_headers(error.headers.items())]
-        await send_bytes(self.send, error.status, own, orjson.dumps(error.body()))
-
-
-def request_id(scope: Scope) -> str:
-    given = header(scope, b"x-request-id")
-    return given if given and SANE_ID.fullmatch(given) else secrets.token_hex(16)
+        await send_error(send, self.route, error, self.headers())
 
 
 def aimed(plan: Plan, tenant: Tenant | None, request: dict[str, Any], body: bytes) -> Aim:

@@ -2,142 +2,99 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import secrets
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import orjson
-
-from gateway.access import Access
 from gateway.admission import Visit
-from gateway.api.anthropic import body_of, ids_of
-from gateway.api.asgi import (
-    JSON_HEADER,
-    ClientGone,
-    ClientWatch,
-    Receive,
-    Scope,
-    Send,
-    encode_headers,
-    header,
-    parse_object,
-    read_body,
-    send_bytes,
-)
-from gateway.errors import FlagNotDurable, MethodNotAllowed, WardgateError
+from gateway.api.asgi import ClientWatch, Receive, Scope, Send
+from gateway.api.door import Door, given_id, posted, send_error, send_stranger
+from gateway.errors import FlagNotDurable, WardgateError
 from gateway.exchange import Exchange
-from gateway.metrics import Metrics
+from gateway.judging import Judging
 from gateway.pipeline import Run
 from gateway.plan import OPEN
 from gateway.record import Keeper, Record
 from gateway.wire.surface import Wire
 
-LOG = logging.getLogger("wardgate")
-SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Surface:
-    """Parses, finds tenant, model and policy, runs the exchange, and turns errors into answers."""
+    """Parses, finds tenant, model and policy, and runs the exchange."""
 
     wire: Wire
-    access: Access
+    door: Door
     keeper: Keeper
-    metrics: Metrics
     bind: Callable[[Exchange], Wire] | None = None
     """For a wire that must know whose exchange it serves: makes the one for an exchange."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
-        self.metrics.inflight.inc()
-        given = header(scope, b"x-request-id")
-        id = given if given and SANE_ID.fullmatch(given) else secrets.token_hex(16)
-        status, run, visit = "499", None, None
+        id = given_id(scope) or secrets.token_hex(16)
+        await self.door.let_in(scope, receive, send, Asking(self, scope, id, time.perf_counter(), self.wire.route))
+
+
+@dataclass(slots=True)
+class Asking:
+    """Implements `Guest`: one request of a surface."""
+
+    surface: Surface
+    scope: Scope
+    id: str
+    began: float
+    route: str
+    model: str = "unknown"
+    status: int = 200
+    record: Record | None = None
+    run: Run | None = None
+
+    async def serve(self, visit: Visit, receive: Receive, send: Send) -> None:
+        run = await self._open(visit, receive, send)
+        replayed = await visit.once.replay(self.id, send) if visit.once else None
+        if replayed is not None:
+            self.status = replayed
+            return
         try:
-            visit = self.access.visit(scope)
-            send = visit.over(send)
-            run = await self._open(scope, receive, send, id, began, visit=visit)
-            replayed = await visit.once.replay(id, send) if visit.once else None
-            if replayed is None:
-                await self._serve(run, receive, send)
-            status = str(replayed or run.status)
-        except ClientGone:
-            if run is not None:
-                await run.record.client_gone()
+            with ClientWatch(receive):
+                await run.serve()
         except WardgateError as error:
-            status = str(error.status)
-            await self._fail(send, id, run, error)
-        except Exception as defect:  # a defect can be of any class, and its client must still get an answer
-            status = "500"
-            LOG.error("defect in request %s: %s", id, place_of(defect))
-            await self._fail(send, id, run, WardgateError("Internal error."))
-        finally:
-            if visit is not None:
-                visit.leave()
-            self.metrics.inflight.dec()
-            self._count(run, status, time.perf_counter() - began)
+            await self._end(send, run, await kept(run, error))
 
-    def _count(self, run: Run | None, status: str, seconds: float) -> None:
-        model = run.exchange.model if run else "unknown"
-        verdicts = run.exchange.verdicts if run else []
-        self.metrics.answered(model, self.wire.route, status, seconds, verdicts)
-        if run is not None and run.record.parts:
-            self.metrics.flags.inc()
-
-    async def _open(self, scope: Scope, receive: Receive, send: Send, id: str, began: float, *, visit: Visit) -> Run:
-        """The exchange that a request asks for."""
-        if scope["method"] != "POST":
-            raise MethodNotAllowed(f"{self.wire.route} takes POST.", headers={"allow": "POST"})
-        plan, tenant = visit.plan, visit.tenant
-        limits = plan.document.server
-        request = parse_object(await read_body(scope, receive, limits.max_body, limits.body_timeout))
-        served = plan.serve(request.get("model"), tenant)
-        who = tenant.name if tenant else OPEN
-        exchange = Exchange(id, who, str(request["model"]), served.guarded.label, self.wire.route, request)
-        policy = served.guarded.policy
-        record = Record(exchange, self.keeper, self.metrics, policy.on_log_failure, began)
+    async def _open(self, visit: Visit, receive: Receive, send: Send) -> Run:
+        """The exchange that the request asks for."""
+        surface, metrics = self.surface, self.surface.door.metrics
+        request = await posted(self.scope, receive, visit, self.route)
+        served = visit.plan.serve(request.get("model"), visit.tenant)
+        who = visit.tenant.name if visit.tenant else OPEN
+        exchange = Exchange(self.id, who, str(request["model"]), served.guarded.label, self.route, request)
+        record = Record(exchange, surface.keeper, metrics, served.guarded.policy.on_log_failure, self.began)
         if visit.once is not None:
-            visit.once.read(self.wire.route, request, lambda: record.outcome == "complete")
-        wire = self.bind(exchange) if self.bind else self.wire
-        run = Run(wire, exchange, served, record, self.metrics, send, limits.max_frame, began=began)
+            visit.once.read(self.route, request, lambda: record.outcome == "complete")
+        wire = surface.bind(exchange) if surface.bind else surface.wire
+        judging = Judging(exchange, served.guarded, record, metrics)
+        frame = visit.plan.document.server.max_frame
+        run = self.run = Run(wire, served, judging, send, frame, began=self.began)
+        self.record, self.model = record, exchange.model
         run.foresee()
         await visit.admit(request)
         run.usage = visit.usage
         return run
 
-    async def _serve(self, run: Run, receive: Receive, send: Send) -> None:
-        try:
-            with ClientWatch(receive):
-                await run.serve()
-        except WardgateError as error:
-            told = await kept(run, error)
-            if run.started:
-                await run.end_broken(told)
-            else:
-                await self._answer_error(send, run, told)
-
-    async def _answer_error(self, send: Send, run: Run, error: WardgateError) -> None:
+    async def _end(self, send: Send, run: Run, error: WardgateError) -> None:
         """An error of an exchange: its headers and findings go with it."""
-        run.record.outcome, run.status = error.code, error.status
-        body = body_of(self.wire.route, error)
-        if run.exchange.verdicts:
-            body = {**body, "wardgate": run.wardgate()}
-        headers = [JSON_HEADER, *run.headers(), *encode_headers(error.headers.items())]
-        await send_bytes(send, error.status, headers, orjson.dumps(body))
-
-    async def _fail(self, send: Send, id: str, run: Run | None, error: WardgateError) -> None:
-        if run is not None and run.started:
+        if run.started:
             await run.end_broken(error)
             return
-        pairs = list(error.headers.items())
-        if error.status in (408, 413):
-            pairs.append(("connection", "close"))
-        body = orjson.dumps(body_of(self.wire.route, error))
-        await send_bytes(send, error.status, [JSON_HEADER, *ids_of(self.wire.route, id), *encode_headers(pairs)], body)
+        run.record.outcome, self.status = error.code, error.status
+        more = {"wardgate": run.judging.findings()} if run.exchange.verdicts else None
+        await send_error(send, self.route, error, run.judging.headers(), more)
+
+    async def fail(self, send: Send, error: WardgateError) -> None:
+        self.status = error.status
+        if self.run is not None and self.run.started:
+            await self.run.end_broken(error)
+        else:
+            await send_stranger(send, self.route, self.id, error)
 
 
 async def kept(run: Run, error: WardgateError) -> WardgateError:
@@ -149,9 +106,3 @@ async def kept(run: Run, error: WardgateError) -> WardgateError:
     except FlagNotDurable as worse:
         return worse
     return error
-
-
-def place_of(defect: Exception) -> str:
-    """Class and calls, innermost last. Never the message, which may repeat a prompt."""
-    calls = traceback.extract_tb(defect.__traceback__)
-    return " > ".join([type(defect).__name__, *(f"{c.filename}:{c.lineno} {c.name}" for c in calls)])
