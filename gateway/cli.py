@@ -11,6 +11,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gateway.flags_view import print_flag, print_list
+from gateway.keys_view import NoSuchKey, new_key, print_keys, revoke_key
+from gateway.live.keys import ROLES
+from gateway.reach import Unreachable, place
+from gateway.scan import ScanError, scan_lines
+from gateway.serving import Refused, run
 from gateway.settings import Settings
 from guards.catalog import KINDS
 from guards.document import DocumentError, Loaded, load_file
@@ -54,8 +60,6 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 1,
 ) -> None:
     """Run the gateway."""
-    from gateway.serving import Refused, run  # the server's libraries load only where they are needed  # noqa: PLC0415
-
     loaded = read_config(config)
     try:
         run(
@@ -99,8 +103,6 @@ def scan(
     stage: Annotated[str, typer.Option(help="input or output.")] = "",
 ) -> None:
     """Run the guards over JSON lines from stdin; verdicts in the same order on stdout."""
-    from gateway.scan import ScanError, scan_lines  # noqa: PLC0415
-
     document = read_config(config).document
     try:
         asyncio.run(scan_lines(document, policy, stage, sys.stdin.buffer, sys.stdout.buffer))
@@ -121,10 +123,6 @@ def keys_new(
     ] = None,
 ) -> None:
     """Make a key that running gateways take within a second, and print it once."""
-    from gateway.keys_view import new_key  # noqa: PLC0415
-    from gateway.live.keys import ROLES  # noqa: PLC0415
-    from gateway.reach import Unreachable, place  # noqa: PLC0415
-
     known = next((r for r in ROLES if r == role), None)
     if known is None:
         raise fail(f"unknown role {role!r}: use {', '.join(ROLES[:-1])} or {ROLES[-1]}")
@@ -161,9 +159,6 @@ def keys_list(
     as_json: Annotated[bool, typer.Option("--json", help="One object a line.")] = False,
 ) -> None:
     """Keys made by `keys new`, oldest first, with the revoked ones."""
-    from gateway.keys_view import print_keys  # noqa: PLC0415
-    from gateway.reach import Unreachable  # noqa: PLC0415
-
     try:
         print_keys(Settings.read(), as_json=as_json)
     except Unreachable as error:
@@ -175,9 +170,6 @@ def keys_revoke(
     name: Annotated[str, typer.Argument(metavar="ID", help="The key's id, or how the id or the key begins.")],
 ) -> None:
     """End a key: running gateways refuse it within a second."""
-    from gateway.keys_view import NoSuchKey, revoke_key  # noqa: PLC0415
-    from gateway.reach import Unreachable  # noqa: PLC0415
-
     try:
         key = revoke_key(Settings.read(), name)
     except (NoSuchKey, Unreachable) as error:
@@ -192,9 +184,6 @@ def flags_list(
     since: Annotated[str | None, typer.Option(help="A time (2026-01-31T12:00) or an age (30m, 2h, 7d).")] = None,
 ) -> None:
     """Flagged exchanges, newest first."""
-    from gateway.flags_view import print_list  # noqa: PLC0415
-    from gateway.reach import Unreachable  # noqa: PLC0415
-
     try:
         print_list(Settings.read(), as_json=as_json, limit=limit, since=since)
     except (Unreachable, ValueError) as error:
@@ -204,9 +193,6 @@ def flags_list(
 @flags.command("show", epilog="Example: wardgate flags show 4f0c…")
 def flags_show(id: Annotated[str, typer.Argument(help="The answer's x-request-id.")]) -> None:
     """One flagged exchange, whole."""
-    from gateway.flags_view import print_flag  # noqa: PLC0415
-    from gateway.reach import Unreachable  # noqa: PLC0415
-
     try:
         found = print_flag(Settings.read(), id)
     except Unreachable as error:

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from gateway.errors import InvalidRequest
-from gateway.wire.prompt import DEPTH, TextSlot
+from gateway.wire.prompt import TextSlot
+from gateway.wire.tree import DEPTH, Node, named
 
 CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 """Blocks whose `input` is JSON by a model."""
@@ -27,7 +28,7 @@ RESULTS = frozenset(
 UNTRUSTED = RESULTS | {"tool_result", "document", "search_result"}
 """Blocks that somebody else than the user wrote."""
 NAMES = frozenset({"type", "role", "id", "tool_use_id", "tool_id", "media_type", "file_id"})
-"""Keys whose strings are names and ids."""
+"""Keys whose strings are names and ids, as long as they look like it."""
 SCHEMA_NAMES = frozenset({"type"})
 """The same in the definition of a tool, all of which the model reads."""
 SEALED = frozenset({"data", "signature", "encrypted_content", "encrypted_index", "encrypted_stdout"})
@@ -54,7 +55,7 @@ def read_input(text: str) -> Any:
 
 
 def walk(
-    node: dict[str, Any] | list[Any],
+    node: Node,
     path: str,
     role: str,
     *,
@@ -93,4 +94,4 @@ def nameless(node: dict[str, Any], key: str, value: str, names: frozenset[str]) 
     kind = node.get("type")
     if key in SEALED:  # `data` is plain in a source of type `text`, and what reads like prose is no cipher
         return kind != "text" and value.isascii() and not any(c in value for c in PLAIN)
-    return key in names or (key == "url" and kind == "url")
+    return (key in names and named(value)) or (key == "url" and kind == "url")

@@ -213,9 +213,9 @@ class ChatAnswer:
         for name in names:
             for slot in texts_below({name: chunk[name]}, ""):
                 release = self.judge.filter().feed(slot.text, final=True)
-                self.judge.note(release, slot.path.removeprefix("."), None)
+                self.judge.note(release, slot.path, None)
                 release.blocked |= self.asides.goes_on(slot.path, slot.text)
-                if release.blocked or slot.path == f".{name}":
+                if release.blocked or slot.path == name:
                     chunk[name] = None if release.blocked else release.text
                 else:
                     slot.put(release.text)

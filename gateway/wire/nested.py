@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import UpstreamBroken
-from gateway.wire.prompt import DEPTH, TextSlot
+from gateway.wire.prompt import TextSlot
+from gateway.wire.tree import DEPTH, Node, TooDeep, leaves, named, strings
 
 NAMES = frozenset({"role", "type", "id", "index", "tool_call_id", "file_id", "object"})
 """Keys whose strings are names and ids, as long as they look like it."""
-NAME = re.compile(r"[\w.:/+=-]{0,256}", re.ASCII)
 KEY = re.compile(r"[A-Za-z0-9_-]{1,40}")
 """A key that a program has chosen."""
 ENTRY = re.compile(r"\[\d+\]")
@@ -20,36 +20,30 @@ TAIL = 512
 """Characters of a text that are kept, to be read with what comes after."""
 
 
-def texts_below(node: dict[str, Any] | list[Any], path: str, depth: int = 0) -> Iterator[TextSlot]:
+def texts_below(node: Node, path: str) -> Iterator[TextSlot]:
     """Every text in it, those in parts that hold media too."""
-    if depth > DEPTH:
-        raise too_deep()
-    for key, value in list(node.items()) if isinstance(node, dict) else list(enumerate(node)):
-        where = f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]"
-        if isinstance(value, str):
-            if value and not is_name(key, value):
-                yield TextSlot(node, key, where, value, "assistant")
-        elif isinstance(value, dict | list):
-            yield from texts_below(value, where, depth + 1)
+    try:
+        for leaf in leaves(node, path, is_name):
+            yield TextSlot(leaf.holder, leaf.key, leaf.path, leaf.text, "assistant")
+    except TooDeep:
+        raise too_deep() from None
 
 
-def strings_below(node: object, depth: int = 0) -> Iterator[str]:
+def strings_below(node: object) -> Iterator[str]:
     """Every string in it, keys too."""
-    if depth > DEPTH:
-        raise too_deep()
-    if isinstance(node, str):
-        yield node
-    for value in (*node, *node.values()) if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from strings_below(value, depth + 1)
+    try:
+        yield from strings(node)
+    except TooDeep:
+        raise too_deep() from None
 
 
-def is_name(key: object, value: str) -> bool:
-    return key in NAMES and NAME.fullmatch(value) is not None
+def is_name(holder: Node, key: Any) -> bool:
+    return key in NAMES and named(holder[key])
 
 
 def misnamed(key: str, value: object) -> bool:
     """A name that looks like a text."""
-    return (key in NAMES or key == "name") and isinstance(value, str) and NAME.fullmatch(value) is None
+    return (key in NAMES or key == "name") and isinstance(value, str) and not named(value)
 
 
 def check_keys(node: object, acts: Callable[[str], bool], depth: int = 0) -> None:

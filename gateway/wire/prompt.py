@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.errors import InvalidRequest, SystemMessageRefused
+from gateway.wire.tree import DEPTH, Node, Opaque, TooDeep, leaves, named
 from guards.policy import SystemPrompt
 
-NOT_TEXT = frozenset({"role", "type", "id", "tool_call_id"})
-"""Keys whose strings are names and ids."""
+NOT_TEXT = frozenset({"role", "type", "id", "tool_call_id", "file_id"})
+"""Keys whose strings are names and ids, as long as they look like it."""
 MEDIA = frozenset({"image_url", "input_audio", "video_url", "audio_url", "file"})
 """Keys of a content part that hold media; elsewhere, as in a tool's schema, they are names like any other."""
+FILE = "file_data"
+"""Of a file its content is no text, its name is one."""
 UNDOES_PROMPT = ("truncate_prompt_tokens", "truncation_side", "chat_template")
 """vLLM's fields that cut the beginning of a prompt off, or leave it out: not for a client where the owner has a say."""
 TEMPLATED = ("tools", "functions", "documents", "chat_template_kwargs", "chat_template")
 SYSTEM_ROLES = frozenset({"system", "developer"})
-DEPTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def check_common(request: dict[str, Any]) -> None:
 def texts(request: dict[str, Any]) -> Iterator[TextSlot]:
     """Every text that the client wrote and the model reads: all messages and parts, tool calls and results, tools."""
     for i, message in enumerate(request["messages"]):
-        yield from walk(message, f"messages[{i}]", str(message.get("role")))
+        yield from walk(message, f"messages[{i}]", str(message.get("role")), is_wordless)
     yield from templated(request)
 
 
@@ -78,21 +80,25 @@ def templated(request: dict[str, Any]) -> Iterator[TextSlot]:
             yield TextSlot(request, name, name, value, "tool")
 
 
-def walk(node: dict[str, Any] | list[Any], path: str, role: str, depth: int = 0) -> Iterator[TextSlot]:
-    """Every text in it."""
-    if depth > DEPTH:
-        raise InvalidRequest(f"The request is nested more than {DEPTH} levels deep.", param=path)
-    for key, value in list(node.items()) if isinstance(node, dict) else list(enumerate(node)):
-        if key in MEDIA and isinstance(node, dict) and isinstance(node.get("type"), str):
-            if key == "file" and isinstance(value, dict) and isinstance(value.get("filename"), str):
-                yield TextSlot(value, "filename", f"{path}.file.filename", value["filename"], role)
-            continue
-        where = f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]"
-        if isinstance(value, str):
-            if value and key not in NOT_TEXT:
-                yield TextSlot(node, key, where, value, role, json=key == "arguments")
-        elif isinstance(value, dict | list):
-            yield from walk(value, where, role, depth + 1)
+def walk(node: Node, path: str, role: str, opaque: Opaque | None = None) -> Iterator[TextSlot]:
+    """Every text in it, or InvalidRequest. `opaque`: what holds none; by default what names something."""
+    try:
+        for leaf in leaves(node, path, opaque or is_name):
+            yield TextSlot(leaf.holder, leaf.key, leaf.path, leaf.text, role, json=leaf.key == "arguments")
+    except TooDeep as error:
+        raise InvalidRequest(f"The request is nested more than {DEPTH} levels deep.", param=error.path) from None
+
+
+def is_name(holder: Node, key: Any) -> bool:
+    return key in NOT_TEXT and named(holder[key])
+
+
+def is_wordless(holder: Node, key: Any) -> bool:
+    """In a message: names, and media."""
+    if key == FILE:
+        return " " not in str(holder[key])
+    typed = key in MEDIA and isinstance(holder, dict) and isinstance(holder.get("type"), str)
+    return (typed and not (key == "file" and isinstance(holder[key], dict))) or is_name(holder, key)
 
 
 def with_system_prompt(messages: list[dict[str, Any]], prompt: SystemPrompt) -> list[dict[str, Any]]:

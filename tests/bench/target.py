@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+
 from tests.bench.processes import family, listeners
 
 HERE = Path(__file__).resolve().parent
@@ -49,6 +51,15 @@ class Target:
     @property
     def port(self) -> int:
         return urlsplit(self.url).port or 80
+
+    def count(self, metric: str, *, without: str = "") -> float:
+        """The gateway's own count, over all series that begin so; those with the text `without` left out."""
+        lines = httpx.get(f"{self.url}/metrics", timeout=30).raise_for_status().text.splitlines()
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in lines
+            if line.startswith(metric) and not (without and without in line)
+        )
 
     def request(self, shape: str, *, stream: bool = False) -> dict[str, object]:
         prompt = " ".join([PROMPT] * max(1, self.prompt_chars // len(PROMPT)))

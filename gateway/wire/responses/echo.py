@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.wire.prompt import DEPTH
 from gateway.wire.responses.items import walk
 from gateway.wire.responses.texts import Texts
+from gateway.wire.tree import strings
 
 RAW = ("input_messages", "output_messages", "prompt_token_ids", "token_ids", "prompt_text")
 """Fields in which vLLM shows the prompt and the answer as the model saw them, past every guard."""
@@ -55,16 +54,3 @@ class Echo:
                 response[name] = rest[name]
             else:
                 del response[name]
-
-
-def strings(node: Any, depth: int = 0) -> Iterator[str]:
-    """Every string of a value, keys included."""
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, dict) and depth <= DEPTH:
-        for key, value in node.items():
-            yield key
-            yield from strings(value, depth + 1)
-    elif isinstance(node, list) and depth <= DEPTH:
-        for value in node:
-            yield from strings(value, depth + 1)

@@ -10,9 +10,9 @@ import re
 from typing import Any
 
 from gateway.errors import UpstreamBroken
-from gateway.wire.prompt import DEPTH
 from gateway.wire.responses.events import CALLS, KINDS
 from gateway.wire.responses.texts import Texts
+from gateway.wire.tree import DEPTH, named
 from guards.calls import ToolCall
 
 SPOKEN = frozenset({"message", "reasoning"})
@@ -76,7 +76,6 @@ NAMES = frozenset(
 """Keys whose strings are ids, or one of a few words, as long as they look like it."""
 LABELS = frozenset({"name", "namespace", "server_label"})
 """Keys whose strings are judged, but too short to be scored."""
-NAME = re.compile(r"[\w.:/+=-]{0,256}", re.ASCII)
 KEY = re.compile(r"[a-z_]{1,40}")
 
 
@@ -161,8 +160,8 @@ def _kept(texts: Texts, key: str, value: Any, where: str, asked: frozenset[str] 
         return value
     if key in OPAQUE:
         return None
-    if key in NAMES and NAME.fullmatch(value):
+    if key in NAMES and named(value):
         return value
-    if key in LABELS or (asked is not None and NAME.fullmatch(value)):
+    if key in LABELS or (asked is not None and named(value)):
         return texts.name(where, value)
     return texts.whole(where, value, json=key == "arguments")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from gateway.errors import InvalidRequest, SystemMessageRefused
-from gateway.wire.prompt import DEPTH, SYSTEM_ROLES, UNDOES_PROMPT, TextSlot
+from gateway.wire.prompt import SYSTEM_ROLES, UNDOES_PROMPT, TextSlot, walk
+from gateway.wire.tree import Node, named
 from guards.policy import SystemPrompt
 
 NAMES = frozenset(
@@ -15,12 +16,8 @@ NAMES = frozenset(
         "call_id",
         "container_id",
         "detail",
-        "file_data",
         "file_id",
-        "file_url",
         "id",
-        "image_url",
-        "input_audio",
         "phase",
         "previous_response_id",
         "role",
@@ -28,7 +25,9 @@ NAMES = frozenset(
         "type",
     }
 )
-"""Keys whose strings are names, ids or media, not text for the model to read."""
+"""Keys whose strings are names and ids, as long as they look like it."""
+MEDIA = frozenset({"file_data", "file_url", "image_url", "input_audio"})
+"""Keys of a part of an item that hold media."""
 SEALED = frozenset({"encrypted_content"})
 """Keys whose strings only the model's side can read; what reads like prose is no cipher."""
 TOLD = ("tools", "prompt", "documents", "chat_template_kwargs", "chat_template")
@@ -75,11 +74,11 @@ def texts(request: dict[str, Any]) -> Iterator[TextSlot]:
     if isinstance(given, str) and given:
         yield TextSlot(request, "input", "input", given, "user")
     for i, item in enumerate(given if isinstance(given, list) else ()):
-        yield from walk(item, f"input[{i}]", role_of(item))
+        yield from walk(item, f"input[{i}]", role_of(item), is_wordless)
     for name in (*TOLD, *HISTORIES):
         value = request.get(name)
         if isinstance(value, list | dict):
-            yield from walk(value, name, "tool")
+            yield from walk(value, name, "tool", is_name)
         elif isinstance(value, str) and value:
             yield TextSlot(request, name, name, value, "tool")
 
@@ -91,17 +90,16 @@ def role_of(item: dict[str, Any]) -> str:
     return "assistant" if item.get("type") in ("reasoning", "function_call", "custom_tool_call") else "tool"
 
 
-def walk(node: dict[str, Any] | list[Any], path: str, role: str, depth: int = 0) -> Iterator[TextSlot]:
-    """Every text in it."""
-    if depth > DEPTH:
-        raise InvalidRequest(f"The request is nested more than {DEPTH} levels deep.", param=path)
-    for key, value in list(node.items()) if isinstance(node, dict) else list(enumerate(node)):
-        where = f"{path}.{key}" if isinstance(key, str) else f"{path}[{key}]"
-        if isinstance(value, str):
-            if value and key not in NAMES and not (key in SEALED and value.isascii() and " " not in value):
-                yield TextSlot(node, key, where, value, role, json=key == "arguments")
-        elif isinstance(value, dict | list):
-            yield from walk(value, where, role, depth + 1)
+def is_wordless(holder: Node, key: Any) -> bool:
+    """In an item: names, media, and ciphers. What reads like prose is no cipher."""
+    value = holder[key]
+    if key in SEALED:
+        return isinstance(value, str) and value.isascii() and " " not in value
+    return key in MEDIA or is_name(holder, key)
+
+
+def is_name(holder: Node, key: Any) -> bool:
+    return key in NAMES and named(holder[key])
 
 
 def question(request: dict[str, Any]) -> str:
