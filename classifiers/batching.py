@@ -24,8 +24,8 @@ from classifiers.classifier import ClassifierError, Sample, Scores
 
 BATCH = 32
 """Windows that one run of the network takes."""
-SHARE = 8
-"""Of those, the most that one request gets while others wait."""
+TURNS = 4
+"""Requests that share a batch while others wait."""
 SHORT = 4000
 """Characters up to which texts are cut into tokens on the event loop, which is faster than asking a thread."""
 HEAD = 2000
@@ -69,6 +69,8 @@ class Limits:
     """Threads, each with a core of its own at full load."""
     windows: int = 2048
     """That may wait. One more request is refused (`queue_full`): better a quick no than an answer nobody waits for."""
+    batch: int = BATCH
+    """Windows that a worker takes at once. All of them are told when the last is done: no more than save work."""
     remembered: int = 8192
     """Texts whose scores are kept: the history of a conversation comes again with every turn."""
 
@@ -219,8 +221,8 @@ class Batching(Generic[W]):
     def _batch(self) -> list[Taken[W]]:
         """The next windows, a share of each request in turn. Workers that are free share what waits."""
         free = self._limits.workers - self._running
-        room = min(BATCH, -(-self._waiting // free))
-        share = room if len(self._jobs) == 1 else SHARE
+        room = min(self._limits.batch, -(-self._waiting // free))
+        share = room if len(self._jobs) == 1 else max(1, self._limits.batch // TURNS)
         batch: list[Taken[W]] = []
         for _ in range(len(self._jobs)):
             if len(batch) < room:

@@ -12,6 +12,8 @@ from classifiers.model import Model
 from classifiers.tokens import Window
 
 __all__ = ["Embedded", "Limits"]
+LIMITS = Limits(batch=4)
+"""The network takes its windows one by one anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Embedded:
         self.version = model.facts.version
         self.categories = frozenset(model.facts.labels)
         self.thresholds = model.facts.thresholds
-        self._batching = Batching(Network(model), limits)
+        self._batching = Batching(Network(model), limits or LIMITS)
 
     @property
     def waiting(self) -> int:

@@ -58,6 +58,8 @@ class Layout:
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Word pieces, without marks, of texts of any length. Lone surrogates, which none has, are read as `?`."""
         clean = [t if t.isascii() else t.encode("utf-8", "replace").decode() for t in texts]
+        if len(clean) == 1:  # here and now: a batch goes to threads of the library's own
+            return [self.tokenizer.encode(clean[0], add_special_tokens=False).ids]
         return [e.ids for e in self.tokenizer.encode_batch_fast(clean, add_special_tokens=False)]
 
     def windows(self, sample: Sample, text: Sequence[int], context: Sequence[int]) -> Iterator[Window]:

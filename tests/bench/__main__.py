@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import signal
 import subprocess
@@ -140,8 +141,9 @@ def lane_tables(options: argparse.Namespace, folder: Path, loader: Loader) -> No
         say(table("Streams on one core, strict", model_lane.CROWD, list(model_lane.crowd(strict, loader, counts))))
         sizes = (100, 1000) if options.quick else (100, 1000, 8000)
         say(table("Cost by length, strict", model_lane.LENGTHS, list(model_lane.lengths(strict, loader, sizes))))
-        rows = list(model_lane.curve([strict, *others], loader))
-        say(table("What a mode costs and lets out", model_lane.CURVE, rows))
+        points = list(model_lane.curve([strict, *others], loader))
+        say(table("What a mode costs and lets out", model_lane.CURVE, [p.cells for p in points]))
+    model_lane.POINTS.write_text(json.dumps([p._asdict() for p in points]))
 
 
 def access_table(options: argparse.Namespace, folder: Path, loader: Loader) -> None:

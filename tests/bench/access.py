@@ -3,7 +3,8 @@
 Each target has what the one before it has and one thing more; the prompt, ten messages of a chat, is the same for all.
 Their verdicts are known after the first request, so the classifier itself has nothing to do. The model's answer is
 judged by nobody. CPU is that of the gateway and of its Redis together. `judged` counts texts that the cache did not
-know within its 50 ms, and must be 0: else the classifier's time is in the figure.
+know within its 50 ms, and `flagged` the requests in which a guard found something; both must be 0: else the time of
+the classifier, or of the flag log, is in the figure.
 """
 
 from __future__ import annotations
@@ -36,9 +37,21 @@ TURNS = (
     "What becomes of a stream that breaks off?",
 )
 """Of user and assistant; the load's own question is the tenth."""
-HEAD = ("target", "CPU ms/request", "added", "in all", "at one connection", "added", "in all", "judged", "failed")
+HEAD = (
+    "target",
+    "CPU ms/request",
+    "added",
+    "in all",
+    "at one connection",
+    "added",
+    "in all",
+    "judged",
+    "flagged",
+    "failed",
+)
 AT_MOST = 0.3
 """Milliseconds that keys, limits and cache may add in all."""
+FLAGS = "wardgate_flagged_exchanges_total"
 LOOKUPS = "wardgate_verdict_cache_lookups_total"
 BUSY, ALONE = "rps64", "lat1"
 
@@ -59,7 +72,7 @@ def targets(upstream: str, folder: Path) -> list[Target]:
     """From the open gateway to the one with everything."""
     key = {"name": "bench", "keys": [f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"]}
     limited = {**key, "limits": LIMITS}
-    judged = [{**rule, "stages": ["input"]} for rule in wardgate.classifiers()]
+    judged = [{**rule, "stages": ["input"], "thresholds": {"block": 0.999}} for rule in wardgate.classifiers()]
     steps: tuple[tuple[str, Tenant | None, list[wardgate.Guard]], ...] = (
         ("open", None, []),
         ("+ key", key, []),
@@ -87,9 +100,9 @@ def loads(loader: Loader, seconds: float) -> Mapping[str, Load]:
     """Under load questions to Redis share round trips; one connection alone shares them with nobody."""
 
     def load(target: Target, connections: int) -> Figures:
-        before = unknown(target)
+        before, flagged = unknown(target), target.count(FLAGS)
         figures = loader.whole(target, connections, seconds)
-        return {**figures, "unknown": unknown(target) - before}
+        return {**figures, "unknown": unknown(target) - before, "flagged": target.count(FLAGS) - flagged}
 
     return {BUSY: lambda target: load(target, 64), ALONE: lambda target: load(target, 1)}
 
@@ -105,7 +118,7 @@ def rows(results: Results, names: Sequence[str]) -> Iterator[Sequence[str]]:
         for load in (BUSY, ALONE):
             cells.append(number(results.median(load, name, "cpu_ms"), 3))
             cells += [number(results.added(load, name, "cpu_ms", base), 3) for base in (before, names[0])]
-        for figure in ("unknown", "failed"):
+        for figure in ("unknown", "flagged", "failed"):
             cells.append(number(sum(sum(results.values(load, name, figure)) for load in (BUSY, ALONE)), 0))
         yield cells
 
