@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import shutil
-import signal
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from fastapi import FastAPI
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from classifiers.model import ModelError
-from gateway.access import Access
+from gateway.access import Access, Plans
 from gateway.api.asgi import Message, Receive, Scope, Send
 from gateway.api.checks import Checks, Form
+from gateway.api.desk import desk_routes
 from gateway.api.door import Door
 from gateway.api.errors import install
 from gateway.api.guard import GuardForm
@@ -29,10 +26,14 @@ from gateway.api.litellm import LiteLLMForm
 from gateway.api.models import model_routes
 from gateway.api.moderations import moderation_routes
 from gateway.api.passthrough import Passthrough
+from gateway.api.reviews import review_routes
 from gateway.api.surface import Surface
 from gateway.classifying import Classifying
 from gateway.config import Config
+from gateway.console.routes import console_routes
+from gateway.console.sessions import Sessions
 from gateway.exchange import Exchange
+from gateway.life import TICK, Life, Live
 from gateway.live.answers import Answers
 from gateway.live.batch import Batch
 from gateway.live.embedded import EmbeddedRedis, EmbeddedRedisError
@@ -40,11 +41,21 @@ from gateway.live.flags import FlagLog
 from gateway.live.keys import KeyRing, KeyStore
 from gateway.live.limits import Limiter
 from gateway.live.recorder import Recorder
+from gateway.live.sealing import Sealing
 from gateway.live.spool import Spool
 from gateway.live.verdicts import Verdicts
 from gateway.logs import configure
 from gateway.metrics import Metrics
+from gateway.review.changes import Changes
+from gateway.review.desk import Desk
+from gateway.review.ledger import Ledger
+from gateway.review.opening import Opener
+from gateway.review.outputs import Outputs
+from gateway.review.queue import ReviewQueue
+from gateway.review.records import Records
+from gateway.review.webhooks import Dispatcher
 from gateway.settings import Settings
+from gateway.vault import Vault, vault_of
 from gateway.wire.chat import ChatWire
 from gateway.wire.completions import CompletionsWire
 from gateway.wire.embeddings import EmbeddingsWire
@@ -65,8 +76,6 @@ WIRES: Sequence[Wire] = (
 BOUND: Mapping[str, Callable[[Exchange], Wire]] = {ResponsesWire().route: ResponsesWire.of}
 """Route -> the wire for one exchange."""
 FORMS: Sequence[Form] = (GuardForm(), LiteLLMForm())
-TICK = 0.5
-"""Seconds. All of the gateway's own clocks tick alike, so that an idle process wakes seldom."""
 
 
 @dataclass(slots=True)
@@ -122,115 +131,53 @@ def create_app(settings: Settings) -> Gateway:
     batch = Batch(redis)
     verdicts = Verdicts(redis, batch, metrics)
     config = Config(settings.config, settings.environ, metrics, classifying, verdicts)
-    flags = FlagLog(redis)
-    recorder = Recorder(flags, Spool(settings.data / "spool"))
+    vault = vault_of(redis, settings.encryption_keys)
+    flags = FlagLog(redis, sealing=Sealing(vault))
+    recorder = Recorder(flags, Spool(settings.data / "spool"), sealing=Sealing(vault))
     kept, ring = Batch(redis, what="idempotency keys"), KeyRing(KeyStore(redis))
     limiter = Limiter(batch)
     access = Access(config, ring, limiter, Answers(kept), metrics)
-    live = Live(batch, kept, ring, limiter)
+    reviewing = Reviewing.build(redis, vault, config, flags, metrics)
+    live = Live(batch, kept, ring, limiter, reviewing.queue, reviewing.dispatcher, reviewing.records)
     life = Life(config, recorder, flags, redis, verdicts, embedded, metrics, classifying, live)
     web = FastAPI(title="Wardgate", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life.span)
     install(web)
     web.include_router(health_routes(config, recorder, metrics))
     web.include_router(model_routes(config, access))
     web.include_router(moderation_routes(config, classifying, metrics, access))
+    web.include_router(review_routes(access, reviewing.queue, reviewing.outputs))
+    web.include_router(desk_routes(reviewing.desk, access))
+    web.include_router(console_routes(reviewing.desk, access, Sessions(redis, ring)))
     door = Door(access, metrics)
-    surfaces: dict[str, Surface | Checks] = {w.route: Surface(w, door, recorder, BOUND.get(w.route)) for w in WIRES}
+    surfaces: dict[str, Surface | Checks] = {
+        w.route: Surface(w, door, recorder, reviewing.opener, BOUND.get(w.route)) for w in WIRES
+    }
     surfaces |= {form.route: Checks(form, door, recorder) for form in FORMS}
     return Gateway(web, surfaces, Passthrough(config, door), flags, life.ready)
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """What of keys and limits goes on beside the requests."""
+class Reviewing:
+    """What has to do with cases."""
 
-    batch: Batch
-    """Of what a request must know before it is served."""
-    kept: Batch
-    """Of answers that are kept: large ones must not make others wait."""
-    ring: KeyRing
-    limiter: Limiter
+    queue: ReviewQueue
+    outputs: Outputs
+    opener: Opener
+    dispatcher: Dispatcher
+    desk: Desk
+    records: Records
 
-
-@dataclass(slots=True)
-class Life:
-    """What lives from the first request to the last."""
-
-    config: Config
-    recorder: Recorder
-    flags: FlagLog
-    redis: Redis
-    verdicts: Verdicts
-    embedded: EmbeddedRedis | None
-    metrics: Metrics
-    classifying: Classifying
-    live: Live
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    reloading: asyncio.Task[bool] | None = None
-
-    @asynccontextmanager
-    async def span(self, _: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            if self.embedded is not None:
-                await asyncio.to_thread(self.embedded.start)
-                stack.callback(self.embedded.stop)
-            stack.push_async_callback(self.redis.aclose)
-            stack.push_async_callback(self.verdicts.close)
-            stack.push_async_callback(self.live.batch.close)
-            stack.push_async_callback(self.live.kept.close)
-            stack.push_async_callback(self.classifying.close)
-            await self.config.start()
-            stack.push_async_callback(self.config.close)
-            await self._announce()
-            await self.live.ring.refresh()
-            lasting = (self.live.ring.watch(), self.live.limiter.renew_forever())
-            for job in (self.config.watch(), self.recorder.drain_forever(), self._tick(), *lasting):
-                stack.push_async_callback(_stop, asyncio.create_task(job))
-            loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-            stack.callback(loop.remove_signal_handler, signal.SIGHUP)
-            settle_memory()
-            self.ready.set()
-            yield
-
-    def _on_hangup(self) -> None:
-        self.reloading = asyncio.get_running_loop().create_task(self.config.reload())
-
-    async def _announce(self) -> None:
-        plan = self.config.plan
-        LOG.info("policies in force: %s", ", ".join(g.label for g in plan.guarded.values() if g.policy.guards))
-        if not plan.document.tenants:
-            LOG.warning("the config has no tenants: the gateway is OPEN to everyone who reaches it")
-        if plan.document.passthrough:
-            LOG.warning("no guard judges the passthrough paths: %s", ", ".join(plan.document.passthrough))
-        try:
-            warning = await self.flags.durability()
-        except (OSError, RedisError) as error:
-            warning = f"Redis does not answer ({error}); flags go to the spool"
-        if warning:
-            LOG.warning("%s", warning)
-
-    async def _tick(self) -> None:
-        """Keeps the embedded Redis alive, and the gauges true."""
-        while True:
-            if self.embedded is not None:
-                self.embedded.ensure()
-            for name, server in self.config.plan.servers.items():
-                self.metrics.replicas(name, server.states())
-            self.metrics.spooled.set(self.recorder.spooled)
-            await asyncio.sleep(TICK)
-
-
-def settle_memory() -> None:
-    """Guards are tens of thousands of objects that live on; the collector need not walk them again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 100)
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    @classmethod
+    def build(cls, redis: Redis, vault: Vault, plans: Plans, flags: FlagLog, metrics: Metrics) -> Reviewing:
+        ledger = Ledger(redis)
+        queue = ReviewQueue(redis, ledger)
+        outputs = Outputs(queue, vault)
+        dispatcher = Dispatcher(redis, plans, queue, outputs, metrics, tick=TICK)
+        changes = Changes(redis, queue.changes)
+        desk = Desk(queue, vault, ledger, flags, plans=plans, changes=changes, letters=dispatcher)
+        return cls(
+            queue, outputs, Opener(queue, vault, outputs, metrics), dispatcher, desk, Records(flags, queue, ledger)
+        )
 
 
 def clean_metrics(settings: Settings) -> None:

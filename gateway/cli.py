@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gateway.audit_view import destroy_key, forget, verify
 from gateway.flags_view import print_flag, print_list
 from gateway.keys_view import NoSuchKey, new_key, print_keys, revoke_key
 from gateway.live.keys import ROLES
@@ -18,6 +19,7 @@ from gateway.reach import Unreachable, place
 from gateway.scan import ScanError, scan_lines
 from gateway.serving import Refused, run
 from gateway.settings import Settings
+from gateway.vault import BadMasterKey, masters
 from guards.catalog import KINDS
 from guards.document import DocumentError, Loaded, load_file
 
@@ -31,8 +33,12 @@ app = typer.Typer(
 )
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 flags = typer.Typer(no_args_is_help=True, help="Flagged exchanges.")
+audit = typer.Typer(no_args_is_help=True, help="The ledger of what people did.")
+privacy = typer.Typer(no_args_is_help=True, help="Records that must go.")
 app.add_typer(keys, name="keys")
 app.add_typer(flags, name="flags")
+app.add_typer(audit, name="audit")
+app.add_typer(privacy, name="privacy")
 ERR = Console(stderr=True)
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", envvar="WARDGATE_CONFIG", help="The YAML config.")]
@@ -42,6 +48,14 @@ def fail(message: str) -> typer.Exit:
     """A user's mistake: one message, no traceback."""
     ERR.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
     return typer.Exit(1)
+
+
+def check_keys() -> None:
+    """Before anything is served: texts that cannot be sealed must not be kept."""
+    try:
+        masters(Settings.read().encryption_keys or "")
+    except BadMasterKey as error:
+        raise fail(str(error)) from None
 
 
 def read_config(path: Path) -> Loaded:
@@ -61,6 +75,7 @@ def serve(
 ) -> None:
     """Run the gateway."""
     loaded = read_config(config)
+    check_keys()
     try:
         run(
             Settings.read({**os.environ, "WARDGATE_CONFIG": str(config.absolute())}),
@@ -199,6 +214,47 @@ def flags_show(id: Annotated[str, typer.Argument(help="The answer's x-request-id
         raise fail(str(error)) from None
     if not found:
         raise fail(f"no flagged exchange has the id {id!r}; `wardgate flags list` shows those that are kept")
+
+
+@audit.command("verify", epilog="Example: wardgate audit verify")
+def audit_verify() -> None:
+    """Check that no row of the ledger was changed, removed or put in; exit 1 otherwise."""
+    try:
+        sound = verify(Settings.read())
+    except Unreachable as error:
+        raise fail(str(error)) from None
+    if not sound:
+        raise typer.Exit(1)
+
+
+@privacy.command("forget", epilog="Example: wardgate privacy forget --tenant acme --user 4711")
+def privacy_forget(
+    tenant: Annotated[str, typer.Option(help="Whose end user it is; without tenants: open.")],
+    user: Annotated[str, typer.Option(help="As requests name him in `user`, `safety_identifier` or `user_id`.")],
+) -> None:
+    """Remove the flags, cases and held answers of one end user."""
+    try:
+        gone = forget(Settings.read(), tenant, user)
+    except Unreachable as error:
+        raise fail(str(error)) from None
+    typer.echo(f"gone: {gone.flags} flags, {gone.cases} cases")
+
+
+@privacy.command("destroy-key", epilog="Example: wardgate privacy destroy-key --tenant acme --yes")
+def privacy_destroy_key(
+    tenant: Annotated[str, typer.Option(help="Whose texts.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Make every text that was sealed for a tenant unreadable, for good; gateways follow within a minute."""
+    if not yes:
+        typer.confirm(f"Nobody will ever read the kept texts of {tenant!r} again. Go on?", abort=True)
+    try:
+        had = destroy_key(Settings.read(), tenant)
+    except (Unreachable, BadMasterKey) as error:
+        raise fail(str(error)) from None
+    if not had:
+        raise fail(f"the tenant {tenant!r} has no key here: set WARDGATE_ENCRYPTION_KEYS as the gateways have it")
+    typer.echo(f"the key of {tenant} is destroyed")
 
 
 def main() -> None:

@@ -105,6 +105,11 @@ class UnknownModel(RequestError):
     code = "model_not_found"
 
 
+class UnknownReview(RequestError):
+    status = 404
+    code = "review_not_found"
+
+
 class UnknownPolicy(RequestError):
     """None of that name, or none that the caller's models would lead to: the same to him."""
 
@@ -239,3 +244,25 @@ class ClassifierUnavailable(WardgateError):
 
     status = 503
     code = "classifier_unavailable"
+
+
+class UnknownCase(RequestError):
+    status = 404
+    code = "case_not_found"
+
+
+class StaleLease(RequestError):
+    """The lease has ended, or somebody else has one."""
+
+    status = 409
+    code = "stale_lease"
+
+
+class NotClaimable(RequestError):
+    status = 409
+    code = "not_claimable"
+
+
+class NotUndoable(RequestError):
+    status = 409
+    code = "not_undoable"

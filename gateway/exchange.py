@@ -28,6 +28,8 @@ class Exchange:
     exposure: dict[str, int] = field(default_factory=dict)
     """Guard -> characters that left before a verdict that would have stopped them."""
     guard_seconds: float = 0.0
+    case: str = ""
+    """Id of the case that was opened of it."""
 
     @property
     def action(self) -> Action:
@@ -49,3 +51,5 @@ class FlagPart:
     body: dict[str, Any]
     """JSON-ready. Keys: `head` (part 0), `verdicts` (list, appended in order), `answer` (field -> text, appended),
     `end` (last part: outcome, exposure, took)."""
+    tenant: str = ""
+    """Whose key seals its texts."""

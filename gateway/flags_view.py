@@ -9,13 +9,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from gateway.live.flags import FlagLog
+from gateway.live.sealing import Sealing
 from gateway.reach import ask
 from gateway.settings import Settings
+from gateway.vault import vault_of
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 COLOURS = {"block": "bold red", "redact": "yellow", "flag": "cyan", "allow": "dim"}
@@ -71,8 +74,13 @@ def table(rows: Any, width: int) -> Table:
     return view
 
 
+def opened(redis: Redis, settings: Settings) -> FlagLog:
+    """The flag log with its texts unsealed, where this process has the keys."""
+    return FlagLog(redis, sealing=Sealing(vault_of(redis, settings.encryption_keys)))
+
+
 def print_flag(settings: Settings, id: str) -> bool:
-    found = ask(settings, lambda redis: FlagLog(redis).show(id))
+    found = ask(settings, lambda redis: opened(redis, settings).show(id))
     if found is None:
         return False
     sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")

@@ -183,7 +183,7 @@ class Gate:
         verdicts = await self.lane.check([text_of(w, self.question) for w in windows])
         self.run.judging.spent(self.lane.stage, self.run.judging.clock() - began)
         await self._keep(verdicts, windows)
-        blocked = withheld(verdicts)
+        blocked = withheld(verdicts, self.run.guarded.floor)
         if blocked:
             self._expose(verdicts)
         now = asyncio.get_running_loop().time()
@@ -219,7 +219,9 @@ class Gate:
             await self.run.record.keep(self.filter.untold(), end=False)
 
     def _expose(self, verdicts: Sequence[Verdict]) -> None:
-        for guard, choice in {(v.guard, v.choice) for v in verdicts if v.choice in withheld([v])}:
+        for guard, choice in {
+            (v.guard, v.choice) for v in verdicts if v.choice in withheld([v], self.run.guarded.floor)
+        }:
             texts = [f for f in self._live() if f.track.choice == choice]
             chars = sum(max(0, f.sent - f.judged) for f in texts)
             if chars:
@@ -264,4 +266,4 @@ class Gate:
         if not self.full:
             self.room.set()
         if out:
-            await self.run.send_more(b"".join(out))
+            await self.run.sender.more(b"".join(out))

@@ -18,7 +18,7 @@ from gateway.metrics import Metrics
 from gateway.plan import NO_POLICY, Guarded
 from gateway.prompting import Edit, judge_texts
 from gateway.record import Record
-from gateway.scoring import WITHHELD, notable
+from gateway.scoring import notable
 from gateway.wire.judge import Judge
 from gateway.wire.media import Medium
 from gateway.wire.prompt import TextSlot
@@ -41,13 +41,18 @@ class Judging:
     clock: Callable[[], float] = time.perf_counter
 
     @property
+    def escalated(self) -> bool:
+        """A person is to look at it. What another guard blocks needs none."""
+        return self.exchange.action is Action.ESCALATE
+
+    @property
     def withheld(self) -> bool:
         """Nothing of what was judged may go on."""
-        return RANK[self.exchange.action] >= WITHHELD
+        return RANK[self.exchange.action] >= self.guarded.floor
 
     def categories(self) -> list[str]:
         """What it is withheld for."""
-        return sorted({v.category for v in self.exchange.verdicts if RANK[v.action] >= WITHHELD})
+        return sorted({v.category for v in self.exchange.verdicts if RANK[v.action] >= self.guarded.floor})
 
     # -- asking
 
@@ -108,7 +113,8 @@ class Judging:
         found = [*self.exchange.verdicts, *fresh]
         shown = [v.finding() for v in found if v.action is not Action.ALLOW or v.error]
         action = str(strongest(found))
-        return {"action": action, "policy": self.exchange.policy, "findings": shown[:SHOWN_FINDINGS]}
+        case = {"case": self.exchange.case} if self.exchange.case else {}
+        return {"action": action, "policy": self.exchange.policy, **case, "findings": shown[:SHOWN_FINDINGS]}
 
     def headers(self) -> Headers:
         x = self.exchange
@@ -117,4 +123,5 @@ class Judging:
             (b"x-wardgate-policy", self.guarded.header),
             (b"x-wardgate-action", x.action.encode()),
             (b"x-wardgate-guard-ms", b"%.2f" % (x.guard_seconds * 1e3)),
+            *([(b"x-wardgate-case", x.case.encode())] if x.case else []),
         ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from gateway.review.views import Counts
 from gateway.upstream.protocol import ReplicaState
 from guards.verdict import Stage, Verdict
 
@@ -36,6 +37,10 @@ class Metrics:
     flags: Counter
     flags_lost: Counter
     spooled: Gauge
+    cases: Gauge
+    oldest_case: Gauge
+    cases_opened: Counter
+    webhooks: Counter
     reloads: Counter
     recalls: Counter
     limited: Counter
@@ -95,6 +100,15 @@ class Metrics:
             Counter("wardgate_flagged_exchanges", "Exchanges kept in the flag log.", registry=r),
             Counter("wardgate_flags_not_durable", "Flag parts that could be kept nowhere.", registry=r),
             Gauge("wardgate_spooled_flags", "Flag parts waiting for Redis.", registry=r, multiprocess_mode="livemax"),
+            Gauge("wardgate_review_items", "Cases.", ["state"], registry=r, multiprocess_mode="mostrecent"),
+            Gauge(
+                "wardgate_review_oldest_age_seconds",
+                "Age of the oldest case that is not closed.",
+                registry=r,
+                multiprocess_mode="mostrecent",
+            ),
+            Counter("wardgate_review_opened", "Cases.", ["source", "deliver"], registry=r),
+            Counter("wardgate_webhook_deliveries", "Letters to webhooks.", ["result"], registry=r),
             Counter("wardgate_config_reloads", "Config reloads.", ["result"], registry=r),
             Counter("wardgate_verdict_cache_lookups", "Texts looked up, for a classifier.", ["result"], registry=r),
             Counter("wardgate_rate_limited", "Requests past a limit.", ["limit"], registry=r),
@@ -115,6 +129,16 @@ class Metrics:
     def recalled(self, hits: int, misses: int, *, away: bool) -> None:
         self.recalls.labels("hit").inc(hits)
         self.recalls.labels("away" if away else "miss").inc(misses)
+
+    def waiting(self, counts: Sequence[Counts], now: float) -> None:
+        """How many cases wait, and for how long."""
+        for state in ("ready", "senior", "leased", "deciding"):
+            self.cases.labels(state).set(sum(getattr(c, state) for c in counts))
+        oldest = min((c.oldest for c in counts if c.oldest is not None), default=now)
+        self.oldest_case.set(max(0.0, now - oldest))
+
+    def webhook(self, result: str) -> None:
+        self.webhooks.labels(result).inc()
 
     def flag_lost(self) -> None:
         self.flags_lost.inc()

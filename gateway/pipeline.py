@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from gateway.api.asgi import JSON_HEADER, STREAM_HEADERS, Send, encode_headers, send_bytes
+from gateway.api.asgi import encode_headers
 from gateway.errors import (
     ContentFiltered,
     FlagNotDurable,
@@ -24,11 +24,13 @@ from gateway.errors import (
     WardgateError,
 )
 from gateway.exchange import Exchange
+from gateway.holding import Holding
 from gateway.judging import Judging
 from gateway.plan import Guarded, Served
 from gateway.prompting import FORESEEN, Prompt
 from gateway.record import Record
 from gateway.scoring import answer_texts, withheld
+from gateway.sender import Sender, render
 from gateway.tokens import Usage
 from gateway.upstream.complaint import complaint
 from gateway.upstream.protocol import Answer
@@ -44,7 +46,6 @@ from guards.scored import ScoredLane
 from guards.verdict import Verdict
 
 MAX_ANSWER = 64 << 20
-SHOWN_FINDINGS = 100
 TEXTLESS = frozenset({"application/json", "application/octet-stream"})
 HANDED_ON = ("content-type", "metadata")
 """Headers of an answer without text: `metadata` is vLLM's, and says how its bytes are to be read."""
@@ -58,16 +59,19 @@ class Run:
     wire: Wire
     served: Served
     judging: Judging
-    send: Send
+    sender: Sender
     max_frame: int
     """Bytes of the largest frame that an upstream may send."""
     usage: Usage | None = None
     """Counts tokens, where the tenant has a limit of them."""
     prompt: Prompt | None = None
     """Where it was read before the request was admitted."""
-    started: bool = False
-    """The status and headers have left."""
-    began: float = 0.0
+    holding: Holding | None = None
+    """Where the policy may want a person to look at the answer."""
+    lot: float | None = None
+    """The exchange was drawn to be looked at, with this probability."""
+    notice: str = ""
+    """What stands in the place of an answer that waits."""
 
     @property
     def guarded(self) -> Guarded:
@@ -85,7 +89,8 @@ class Run:
         request = self.exchange.request
         self.wire.check(request)
         await self._judge_prompt(request)
-        if self.judging.withheld:
+        filter_, waits = self._answer_filter(), self.holding is not None and self.judging.escalated
+        if self.judging.withheld and (filter_ is None or not waits):
             await self.record.keep({}, end=True)
             await self._refuse_prompt(bool(request.get("stream")))
             return
@@ -93,8 +98,10 @@ class Run:
         with await self.served.server.open(self.wire.upstream, body, HEADERS) as answer:
             if answer.status != 200:
                 await self._upstream_error(answer)
-            elif (filter_ := self._answer_filter()) is None:
+            elif filter_ is None:
                 await self._hand_on(answer)
+            elif self.judging.withheld and self.holding is not None:
+                await self.holding.prompt(answer, filter_)
             elif request.get("stream"):
                 await self._stream(answer, filter_)
             else:
@@ -148,15 +155,17 @@ class Run:
     async def _refuse_prompt(self, stream: bool) -> None:
         if self.guarded.policy.on_block == "error":
             raise self.filtered("The prompt was blocked by the content policy.", "prompt")
-        if not stream:
-            await self._send_whole(200, self.wire.refused(self._ask(self.judging.findings)))
-            return
-        await self._start_stream()
-        await self.send_last(self.wire.refused_stream(self._ask(self.judging.findings)))
+        if stream:
+            await self.sender.last(self.wire.refused_stream(self.ask()))
+        else:
+            await self.sender.whole(self.wire.refused(self.ask()))
 
-    def _ask(self, findings: Callable[[], dict[str, Any]]) -> Ask:
+    def ask(self, findings: Callable[[], dict[str, Any]] | None = None) -> Ask:
         policy, x = self.guarded.policy, self.exchange
-        return Ask(x.request, x.id, x.model, policy.refusal, findings, policy.system_prompt is not None)
+        hides = policy.system_prompt is not None
+        return Ask(
+            x.request, x.id, x.model, lambda: self.notice or policy.refusal, findings or self.judging.findings, hides
+        )
 
     def filtered(self, message: str, param: str) -> ContentFiltered:
         result = {category: {"filtered": True, "detected": True} for category in self.judging.categories()}
@@ -168,9 +177,16 @@ class Run:
         lanes = self.guarded.output
         calls = CallJudge(lanes.calls, self.exchange.request)
         acts, folder = lanes.scored.acts, self.guarded.folder
-        judge = Judge(lanes.enforced, lanes.monitored, folder, "output", calls=calls, scored=acts)
+        judge = Judge(
+            lanes.enforced, lanes.monitored, folder, "output", calls=calls, scored=acts, floor=self.guarded.floor
+        )
         guarded = not (lanes.exact_idle and lanes.scored.idle and not self.record.flagged)
-        return self.wire.answer(self._ask(lambda: self.judging.findings(judge.verdicts)), judge, guarded=guarded)
+        return self.wire.answer(self.ask(lambda: self._findings(judge)), judge, guarded=guarded)
+
+    def _findings(self, judge: Judge) -> dict[str, Any]:
+        if self.holding is not None:
+            self.holding.promise(judge.verdicts)
+        return self.judging.findings(judge.verdicts)
 
     async def _hand_on(self, answer: Answer) -> None:
         """An answer without text."""
@@ -182,31 +198,60 @@ class Run:
         if self.usage is not None and answer.content_type == "application/json":
             self.usage.see(parse_chunk(raw))
         await self.record.keep({}, end=True)
-        self.started = True
-        await send_bytes(self.send, 200, [*kept, *self.judging.headers()], raw)
+        await self.sender.whole(raw, kept)
 
     async def _whole(self, answer: Answer, filter_: AnswerFilter) -> None:
+        raw = await self.read_whole(answer)
+        body = parse_chunk(raw)
+        changed, blocked = await self.judge_whole(body, filter_)
+        if blocked and self.holding is not None and self.judging.escalated:
+            await self.holding.whole(parse_chunk(raw), filter_, stream=False)
+            return
+        if self.holding is not None:
+            await self.holding.mention(filter_)
+        await self.record.keep(filter_.untold(), end=True)
+        if blocked:
+            await self.refuse_whole(body, filter_, blocked, stream=False)
+            return
+        await self.sender.whole(render(body, raw, self.judging.findings(), changed=changed))
+        await self._sampled(filter_)
+
+    async def read_whole(self, answer: Answer) -> bytes:
         if answer.content_type != "application/json":
             raise UpstreamBroken("The upstream's answer is not JSON; check the upstream's base_urls.")
         raw = await answer.read(MAX_ANSWER)
         answer.release()
-        body = parse_chunk(raw)
         if self.usage is not None:
-            self.usage.see(body)
+            self.usage.see(parse_chunk(raw))
+        return raw
+
+    async def judge_whole(self, body: dict[str, Any], filter_: AnswerFilter) -> tuple[bool, list[int]]:
+        """Filter an answer in place: whether it changed, and the choices that are blocked."""
         began = self.judging.clock()
         changed, blocked = filter_.whole(body)
         filter_.watch()
         self.judging.took(filter_.judge, began)
         self.judging.settle(filter_.judge)
         if not self.guarded.output.scored.idle:
-            found = withheld(await self.score_answer(filter_, self.guarded.output.scored))
+            found = withheld(await self.score_answer(filter_, self.guarded.output.scored), self.guarded.floor)
             blocked += [i for i in found if i not in blocked]
-        await self.record.keep(filter_.untold(), end=True)
-        if blocked and self.guarded.policy.on_block == "error":
+        return changed, blocked
+
+    async def refuse_whole(
+        self, body: dict[str, Any], filter_: AnswerFilter, choices: Sequence[int], *, stream: bool
+    ) -> None:
+        """Send the answer with the refusal, or the notice, in the place of these choices."""
+        if not self.notice and self.guarded.policy.on_block == "error":
             raise self.filtered("The answer was blocked by the content policy.", "completion")
-        if blocked:
-            filter_.refuse_whole(body, blocked)
-        await self._send_whole(200, render(body, raw, self.judging.findings(), changed=changed or bool(blocked)))
+        if stream:
+            await self.sender.last(self.wire.refused_stream(self.ask()))
+            return
+        filter_.refuse_whole(body, choices)
+        await self.sender.answer(body)
+
+    async def _sampled(self, filter_: AnswerFilter) -> None:
+        if self.holding is not None and self.lot is not None:
+            await self.holding.sample(filter_, self.lot)
 
     async def _stream(self, answer: Answer, filter_: AnswerFilter) -> None:
         if answer.content_type != "text/event-stream":
@@ -219,6 +264,7 @@ class Run:
             else:
                 answer.close()
             await stream.finish()
+            await self._sampled(filter_)
         except WardgateError as error:
             answer.close()
             self.record.outcome = error.code
@@ -230,7 +276,7 @@ class Run:
     async def end_broken(self, error: WardgateError) -> None:
         """The status has left: an error frame says that the answer is not whole."""
         self.record.outcome = error.code
-        await self.send_last(self.wire.broken(error))
+        await self.sender.last(self.wire.broken(error))
 
     async def _upstream_error(self, answer: Answer) -> None:
         """The upstream's own status and body; what it says of the prompt is judged like an answer."""
@@ -248,38 +294,12 @@ class Run:
         raise UpstreamRefused(answer.status, body, headers=kept)
 
     def refuse(self, filter_: AnswerFilter, choices: Sequence[int], out: list[bytes]) -> None:
-        """End blocked choices; ContentFiltered where an error can still say so."""
+        """End blocked choices; ContentFiltered where an error can still say so. Those that a person must see wait."""
+        if self.holding is not None:
+            if self.holding.takes(filter_, choices):
+                return
+            choices = self.holding.given_up(choices)
         filter_.refuse(choices, out)
-        if filter_.over and not self.started and self.guarded.policy.on_block == "error":
+        if filter_.over and not self.sender.started and self.guarded.policy.on_block == "error":
             self.judging.settle(filter_.judge)
             raise self.filtered("The answer was blocked by the content policy.", "completion")
-
-    # -- bytes
-
-    async def _send_whole(self, status: int, body: bytes) -> None:
-        self.started = True
-        await send_bytes(self.send, status, [JSON_HEADER, *self.judging.headers()], body)
-
-    async def _start_stream(self) -> None:
-        self.started = True
-        self.judging.metrics.first_byte(self.exchange.model, self.judging.clock() - self.began)
-        await self.send(
-            {"type": "http.response.start", "status": 200, "headers": [*STREAM_HEADERS, *self.judging.headers()]}
-        )
-
-    async def send_more(self, data: bytes) -> None:
-        if not self.started:
-            await self._start_stream()
-        await self.send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def send_last(self, data: bytes) -> None:
-        if not self.started:
-            await self._start_stream()
-        await self.send({"type": "http.response.body", "body": data})
-
-
-def render(chunk: dict[str, Any], raw: bytes, wardgate: dict[str, Any], *, changed: bool) -> bytes:
-    """The body with its `wardgate` object; an unchanged body keeps the upstream's bytes."""
-    if changed or not chunk or "wardgate" in chunk:
-        return orjson.dumps({**chunk, "wardgate": wardgate})
-    return raw.rstrip()[:-1] + b',"wardgate":' + orjson.dumps(wardgate) + b"}"

@@ -10,9 +10,9 @@ from gateway.errors import ModelNotAllowed, UnknownModel
 from gateway.upstream.protocol import ModelServer
 from guards.cache import VerdictCache
 from guards.catalog import NONE, Classifiers, Lanes, build_lanes
-from guards.policy import Document, Model, Policy, Tenant
+from guards.policy import Document, Model, Policy, Rule, Tenant
 from guards.text.fold import Folder
-from guards.verdict import STAGES
+from guards.verdict import RANK, STAGES, WITHHELD, Action
 
 OPEN = "open"
 """Name of the tenant where the config has no tenants."""
@@ -30,9 +30,16 @@ class Guarded:
     folder: Folder
     header: bytes = field(init=False)
     """The label as a header's value."""
+    floor: int = field(init=False)
+    """Rank of the first action under which nothing leaves."""
+    escalates: bool = field(init=False)
+    """Some guard can ask for a person."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "header", self.label.encode("latin-1", "replace"))
+        released = self.policy.escalation.deliver == "release"
+        object.__setattr__(self, "floor", RANK[Action.BLOCK] if released else WITHHELD)
+        object.__setattr__(self, "escalates", any(map(escalates, self.policy.guards)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,11 @@ class Plan:
 
 NO_POLICY = "none"
 """Judges a model to which the config gives no policy: no guards."""
+
+
+def escalates(rule: Rule) -> bool:
+    """Whether the guard can ask for a person."""
+    return rule.mode == "enforce" and Action.ESCALATE in (rule.action, rule.on_error, *(rule.thresholds or ()))
 
 
 def _guarded(policy: Policy, folder: Folder, classifiers: Classifiers, cache: VerdictCache | None) -> Guarded:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 from gateway.errors import FlagNotDurable
 from gateway.exchange import Exchange, FlagPart
 from gateway.metrics import Metrics
+from gateway.privacy import user_digest
 from gateway.wire.media import without_media
 from guards.verdict import RANK, Verdict
 
@@ -48,8 +49,8 @@ class Record:
         """Make durable what the flag log does not have yet; FlagNotDurable where that stops the exchange."""
         if self.ended or (not self.parts and not self.flagged):
             return
-        self.ended = end
-        part = FlagPart(self.exchange.id, self.parts, self.exchange.started, self._body(answer, end=end))
+        self.ended, x = end, self.exchange
+        part = FlagPart(x.id, self.parts, x.started, self._body(answer, end=end), x.tenant)
         self.parts += 1
         self.told = len(self.exchange.verdicts)
         try:
@@ -58,6 +59,10 @@ class Record:
             self.metrics.flag_lost()
             if self.on_failure == "block":
                 raise
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every verdict so far."""
+        return [row(v) for v in self.exchange.verdicts]
 
     def _body(self, answer: dict[str, str], *, end: bool) -> dict[str, Any]:
         fresh = self.exchange.verdicts[self.told :]
@@ -71,12 +76,15 @@ class Record:
     def _head(self) -> dict[str, Any]:
         x = self.exchange
         head = {"tenant": x.tenant, "model": x.model, "policy": x.policy, "route": x.route, "started": x.started}
-        return {**head, "request": without_media(self.request or x.request)}
+        user = user_digest(x.tenant, x.request)
+        whose = {"user": user} if user else {}
+        return {**head, **whose, "request": without_media(self.request or x.request)}
 
     def _end(self) -> dict[str, Any]:
         x = self.exchange
         took = self.clock() - self.began
-        return {"action": str(x.action), "outcome": self.outcome, "exposure": x.exposure, "took": took}
+        end = {"action": str(x.action), "outcome": self.outcome, "exposure": x.exposure, "took": took}
+        return {**end, "case": x.case} if x.case else end
 
     async def client_gone(self) -> None:
         self.outcome = "client_closed"

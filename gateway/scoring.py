@@ -7,10 +7,7 @@ from collections.abc import Iterable, Sequence
 from gateway.wire.prompt import TextSlot
 from gateway.wire.surface import AnswerFilter
 from guards.scored import Text
-from guards.verdict import RANK, Action, Verdict
-
-WITHHELD = RANK[Action.ESCALATE]
-"""From this action on nothing leaves: what a person must see first is not for the client yet."""
+from guards.verdict import RANK, WITHHELD, Action, Verdict
 
 
 def prompt_texts(slots: Iterable[TextSlot]) -> list[Text]:
@@ -32,6 +29,6 @@ def notable(verdicts: Iterable[Verdict]) -> list[Verdict]:
     return [v for v in verdicts if v.would is not Action.ALLOW or v.error]
 
 
-def withheld(verdicts: Sequence[Verdict]) -> list[int]:
-    """The choices that may not leave."""
-    return sorted({v.choice for v in verdicts if RANK[v.action] >= WITHHELD and v.choice is not None})
+def withheld(verdicts: Sequence[Verdict], floor: int = WITHHELD) -> list[int]:
+    """The choices that may not leave. `floor`: rank of the first action that keeps them."""
+    return sorted({v.choice for v in verdicts if RANK[v.action] >= floor and v.choice is not None})

@@ -19,6 +19,8 @@ class Settings:
     log_level: str
     metrics_dir: Path | None
     """Where several workers keep their series; set by the parent process."""
+    encryption_keys: str | None
+    """`id:base64`, comma separated: seal the texts of flags and cases. None: they lie as they are."""
     environ: Mapping[str, str]
 
     @classmethod
@@ -31,5 +33,6 @@ class Settings:
             Path(env.get("WARDGATE_DATA") or ".wardgate").absolute(),
             env.get("WARDGATE_LOG_LEVEL", "info").lower(),
             Path(metrics) if metrics else None,
+            env.get("WARDGATE_ENCRYPTION_KEYS") or None,
             env,
         )

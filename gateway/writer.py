@@ -51,7 +51,7 @@ class StreamWriter:
     async def _read(self, answer: Answer) -> None:
         async for data in answer.chunks():
             await self._let_go(self._judge(data))
-            if (self.run.started or self.gate is not None) and not self.filter.done:
+            if (self.run.sender.started or self.gate is not None) and not self.filter.done:
                 await self._pump(answer)
             if self.filter.done:
                 break
@@ -82,6 +82,10 @@ class StreamWriter:
                 break
             if self.run.usage is not None and self.run.usage.keeps(payload):
                 continue
+            if (holding := self.run.holding) is not None:
+                holding.hear(payload)
+                if holding.deaf(self.filter, payload):
+                    continue
             blocked = self.filter.frame(payload, out)
             if blocked:
                 self.run.refuse(self.filter, blocked, out)
@@ -99,7 +103,7 @@ class StreamWriter:
             self.gate.put(out)
             await self.gate.room.wait()
         elif out:
-            await self.run.send_more(out)
+            await self.run.sender.more(out)
 
     def _at_once(self, data: bytes) -> bool:
         """Judge and send without waiting for anything. False where something must be waited for: see `_catch_up`."""
@@ -114,7 +118,7 @@ class StreamWriter:
         if self.gate is not None:
             self.gate.put(out)
             return True
-        self.sending = Begun.start(self.run.send_more(out)) if out else None
+        self.sending = Begun.start(self.run.sender.more(out)) if out else None
         return self.sending is None
 
     async def _catch_up(self) -> None:
@@ -142,9 +146,14 @@ class StreamWriter:
         late = scored.without({r.duty.name for r in self.gate.rules.rules}) if self.gate else scored
         if not late.idle:
             for v in await run.score_answer(self.filter, late):
-                if v.choice in withheld([v]):
+                if v.choice in withheld([v], run.guarded.floor):
                     run.judging.expose(
                         v.guard, sum(t.written.size for t in self.filter.tracks() if t.choice == v.choice)
                     )
+        if run.holding is not None:
+            if run.holding.choices:
+                await run.holding.finish(self.filter)
+                return
+            await run.holding.mention(self.filter)
         await run.record.keep(self.filter.untold(), end=True)
-        await run.send_last(self.filter.ending())
+        await run.sender.last(self.filter.ending())

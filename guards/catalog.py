@@ -74,10 +74,10 @@ def build_lanes(
     rules = [rule for rule in _with_leak_guard(policy) if stage in rule.stages]
     exact = [r for r in rules if not scores(r.kind) and not KINDS[r.kind].calls]
     enforced, monitored = (_lane([r for r in exact if r.mode == m], policy, folder) for m in MODES)
-    scored = tuple(_scored(r, classifiers, policy.name) for r in rules if scores(r.kind))
+    scored = tuple(_scored(r, policy, classifiers) for r in rules if scores(r.kind))
     remembering = ScoredLane(scored, stage, Folder.new(), cache if stage == "input" else None)
     calls = [r for r in rules if KINDS[r.kind].calls]
-    lane = CallLane(tuple(map(_duty, calls)), tuple(map(tool_call.ToolCalls.of, calls)))
+    lane = CallLane(tuple(_duty(r, policy) for r in calls), tuple(map(tool_call.ToolCalls.of, calls)))
     return Lanes(enforced, monitored, remembering, lane)
 
 
@@ -86,15 +86,15 @@ def scores(kind: str) -> bool:
     return "thresholds" in KINDS[kind].keys
 
 
-def _scored(rule: Rule, classifiers: Classifiers, scope: str) -> Scored:
+def _scored(rule: Rule, policy: Policy, classifiers: Classifiers) -> Scored:
     classifier = classifiers[source(rule)]
-    duty = _duty(rule)
+    duty = _duty(rule, policy)
     known = classifier.thresholds.get(duty.category, DEFAULT_THRESHOLD)
     band = (rule.only_if.guard, *rule.only_if.between) if rule.only_if else None
     memo = None
     if rule.cache and KINDS[rule.kind].cached:
         whose = f"{source(rule)} {classifier.name}"
-        memo = Memo.of(scope, whose, classifier.version, classifier.categories)
+        memo = Memo.of(policy.name, whose, classifier.version, classifier.categories)
     return Scored(duty, Thresholds.of(rule.thresholds or {rule.action: known}), classifier, band, memo)
 
 
@@ -113,15 +113,16 @@ def source(rule: Rule) -> str:
 def _lane(rules: Sequence[Rule], policy: Policy, folder: Folder) -> Lane:
     parts = Parts(folder)
     for index, rule in enumerate(rules):
-        parts.duties.append(_duty(rule))
+        parts.duties.append(_duty(rule, policy))
         BUILDERS[rule.kind](rule, policy, parts, index)
     return parts.lane()
 
 
-def _duty(rule: Rule) -> Duty:
+def _duty(rule: Rule, policy: Policy) -> Duty:
     version = hashlib.sha256(rule.model_dump_json().encode()).hexdigest()[:8]
     category = rule.category or DEFAULT_CATEGORY[rule.kind]
-    return Duty(rule.name, category, Action(rule.action), rule.mode, Action(rule.on_error), version, rule.timeout)
+    acts = Action(rule.action), rule.mode, Action(rule.on_error)
+    return Duty(rule.name, category, *acts, version, rule.timeout, policy.escalation.deliver == "release")
 
 
 def _with_leak_guard(policy: Policy) -> list[Rule]:

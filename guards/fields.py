@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)")
-SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIZE = re.compile(r"(\d+)\s*([kmg]?)i?b?", re.IGNORECASE)
 BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 NAME = re.compile(r"[!-~]+(?: [!-~]+)*")
@@ -45,7 +45,7 @@ def duration(value: object, info: ValidationInfo) -> float:
         seconds = float(match[1]) * SECONDS[match[2]]
     elif isinstance(value, int | float) and not isinstance(value, bool):
         if isinstance(info.context, Reading):
-            raise wrong("is a duration without a unit", "add the unit: ms, s, m or h, such as 500ms or 20s")
+            raise wrong("is a duration without a unit", "add the unit: ms, s, m, h or d, such as 500ms or 20s")
         seconds = float(value)
     if math.isnan(seconds) or math.isinf(seconds):
         raise wrong("is not a duration")

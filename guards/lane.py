@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from guards.guard import ExactGuard, Failure, Found, Match, Window, check_all
 from guards.text.matcher import Matcher
@@ -25,18 +25,34 @@ class Duty:
     version: str
     timeout: float = 2.0
     """Seconds that a text may take."""
+    releases: bool = False
+    """What it escalates leaves all the same: `deliver: release`."""
 
     @property
     def enforced(self) -> Action:
         return self.action if self.mode == "enforce" else Action.ALLOW
 
     @property
+    def failing(self) -> Action:
+        """What it asks for where it could not judge."""
+        return self.on_error if self.mode == "enforce" else Action.ALLOW
+
+    @property
     def rank(self) -> int:
-        return RANK[self.enforced]
+        """Of what becomes of a text in which it finds something: one that a person must see is held, or leaves."""
+        return RANK[self._effect(self.enforced)]
 
     @property
     def blocks_on_error(self) -> bool:
-        return self.mode == "enforce" and self.on_error in (Action.BLOCK, Action.ESCALATE)
+        return self._effect(self.failing) is Action.BLOCK
+
+    def released(self) -> Duty:
+        return replace(self, releases=True)
+
+    def _effect(self, action: Action) -> Action:
+        if action is Action.ESCALATE:
+            return Action.FLAG if self.releases else Action.BLOCK
+        return action
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +67,10 @@ class Lane:
     @property
     def idle(self) -> bool:
         return not self.rules
+
+    def passing(self) -> Lane:
+        """The same, but that nothing is held for a person: for a text that he may let pass."""
+        return replace(self, rules=tuple(d.released() for d in self.rules))
 
     def track(self) -> LaneTracker:
         checks: list[tuple[int, Callable[[Window], Found]]] = [(i, guard.track().scan) for i, guard in self.exact]

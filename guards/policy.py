@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from guards.fields import BaseUrl, Count, Duration, Flag, KeyHash, Name, Off, Ratio, Reading, Route, Size, Text, wrong
 from guards.media import Media
 from guards.problem import Complaint
+from guards.review import Escalation, Review, Webhook
 from guards.section import Section
 from guards.tools import ArgumentRule
 from guards.verdict import Mode, Stage
@@ -103,13 +104,6 @@ class Streaming(Section):
         if self.slack is not None and self.mode != "bounded":
             raise wrong("has `slack`, which only the mode bounded knows", "remove `slack`, or write mode: bounded")
         return self
-
-
-class Escalation(Section):
-    deliver: Literal["withhold", "wait", "release"] = Field(default="withhold", examples=["withhold"])
-    wait: Duration = Field(default=20.0, examples=["20s"])
-    deadline: Duration = Field(default=1800.0, examples=["30m"])
-    on_deadline: Literal["block", "allow"] = Field(default="block", examples=["block"])
 
 
 class OnlyIf(Section):
@@ -210,6 +204,7 @@ class Policy(Section):
     escalation: Escalation = Field(
         default=Escalation(), examples=["{deliver: withhold, wait: 20s, deadline: 30m, on_deadline: block}"]
     )
+    review: Review = Field(default=Review(), examples=["{reviews: 1, audit_share: 0.01, retention: 90d}"])
     spotlight: Annotated[Spotlight, Off] = Field(default="off", examples=["datamark"])
     """How the model is shown which texts are data that nobody here wrote: tool results and documents."""
     media: Media = Field(default=Media(), examples=["{hosts: [images.example.org], unjudged: flag}"])
@@ -219,8 +214,8 @@ class Policy(Section):
     @cached_property
     def hash(self) -> str:
         """Of everything that judges, the terms of `terms_file` included; names, files and caches do not judge."""
-        data = self.model_dump(mode="json", exclude={"name": True, "guards": {"__all__": {"terms_file", "cache"}}})
-        return digest(data)
+        rules = {"__all__": {"terms_file", "cache"}}
+        return digest(self.model_dump(mode="json", exclude={"name": True, "review": True, "guards": rules}))
 
 
 class Limits(Section):
@@ -270,6 +265,10 @@ class Document(Section):
     server: Server = Field(default=Server(), examples=["{max_body: 32MB}"])
     passthrough: tuple[Route, ...] = Field(default=(), examples=["[/tokenize, /v1/score]"])
     """Paths that are handed to the upstream as they are, judged by nobody."""
+    webhooks: tuple[Webhook, ...] = Field(
+        default=(), examples=['[{url: "https://app.example.org/reviews", secret: "${WEBHOOK_SECRET}"}]']
+    )
+    """Told of every decision that takes effect."""
 
     @cached_property
     def hash(self) -> str:

@@ -219,7 +219,7 @@ class Round:
                 stage=self.lane.stage,
                 field=self.texts[i].field,
                 category=rule.duty.category,
-                action=Action.BLOCK if rule.duty.blocks_on_error else Action.ALLOW,
+                action=rule.duty.failing,
                 would=rule.duty.on_error,
                 score=0.0,
                 choice=self.texts[i].choice,

@@ -27,6 +27,8 @@ class Action(StrEnum):
 
 
 RANK: dict[str, int] = {action: rank for rank, action in enumerate(Action)}
+WITHHELD = RANK[Action.ESCALATE]
+"""From this action on nothing leaves: what a person must see first is not for the client yet."""
 
 CATEGORIES = frozenset(
     {

@@ -63,7 +63,7 @@ def agrees(cell: str, field: FieldInfo) -> bool:
         return cell == str(default).lower()
     if isinstance(default, float):
         match = DURATION.fullmatch(cell)
-        return match is not None and float(match[1]) * SECONDS[match[2]] == default
+        return (float(match[1]) * SECONDS[match[2]] if match else float(cell)) == default
     if isinstance(default, int):
         return size(cell) == default
     if isinstance(default, tuple) and default:

@@ -12,10 +12,14 @@ from gateway.api.asgi import ClientWatch, Receive, Scope, Send
 from gateway.api.door import Door, given_id, posted, send_error, send_stranger
 from gateway.errors import FlagNotDurable, WardgateError
 from gateway.exchange import Exchange
+from gateway.holding import Cases, Holding
 from gateway.judging import Judging
 from gateway.pipeline import Run
 from gateway.plan import OPEN
 from gateway.record import Keeper, Record
+from gateway.review.sampling import drawn
+from gateway.sender import Sender
+from gateway.wire.assembly import WHOLE
 from gateway.wire.surface import Wire
 
 
@@ -26,6 +30,7 @@ class Surface:
     wire: Wire
     door: Door
     keeper: Keeper
+    cases: Cases
     bind: Callable[[Exchange], Wire] | None = None
     """For a wire that must know whose exchange it serves: makes the one for an exchange."""
 
@@ -73,16 +78,29 @@ class Asking:
         wire = surface.bind(exchange) if surface.bind else surface.wire
         judging = Judging(exchange, served.guarded, record, metrics)
         frame = visit.plan.document.server.max_frame
-        run = self.run = Run(wire, served, judging, send, frame, began=self.began)
+        run = self.run = Run(wire, served, judging, Sender(send, judging, self.began), frame)
+        self._may_hold(run)
         self.record, self.model = record, exchange.model
         run.foresee()
         await visit.admit(request)
         run.usage = visit.usage
         return run
 
+    def _may_hold(self, run: Run) -> None:
+        """Where a person may have to look at the answer, or the lot falls on it, before any guard has looked."""
+        if self.route not in WHOLE:
+            return
+        review, cases = run.guarded.policy.review, self.surface.cases
+        lot = f"{run.exchange.id} {run.exchange.started!r}"
+        if review.audit_share and drawn("audit", lot, review.audit_share):
+            run.lot = review.audit_share
+        if run.guarded.escalates or run.lot is not None:
+            run.holding = Holding(run, cases)
+            run.sender.listen = run.holding.tell
+
     async def _end(self, send: Send, run: Run, error: WardgateError) -> None:
         """An error of an exchange: its headers and findings go with it."""
-        if run.started:
+        if run.sender.started:
             await run.end_broken(error)
             return
         run.record.outcome, self.status = error.code, error.status
@@ -91,7 +109,7 @@ class Asking:
 
     async def fail(self, send: Send, error: WardgateError) -> None:
         self.status = error.status
-        if self.run is not None and self.run.started:
+        if self.run is not None and self.run.sender.started:
             await self.run.end_broken(error)
         else:
             await send_stranger(send, self.route, self.id, error)

@@ -12,10 +12,13 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from gateway.exchange import FlagPart
+from gateway.live.sealing import Sealing
+from gateway.vault import PlainVault
 from guards.verdict import RANK
 
 APPEND = """
 redis.call('ZADD', KEYS[2], 'NX', ARGV[3], ARGV[4])
+if KEYS[3] then redis.call('SADD', KEYS[3], ARGV[5]) end
 return redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
 """
 PAGE = 64
@@ -23,27 +26,30 @@ PAGE = 64
 
 Head = dict[str, Any]
 Heads = list[Head]  # inside FlagLog, `list` is its method
+Parts = list[dict[str, Any]]
+Names = list[str]
 
 
 class FlagLog:
-    """Owns `<prefix>:<id>`, a hash of a flag's parts, and `<prefix>s`, all flags by time.
+    """Owns `<prefix>:<id>`, a hash of a flag's parts, `<prefix>s`, all flags by time, and `<prefix>-users:<digest>`.
 
     A client may use one request id for many requests, and each must be kept: so what names an exchange is its start
     together with its id. Parts are the fields `<at>/<seq>`, the flags by time are `<at>/<id>`.
     """
 
-    def __init__(self, redis: Redis, prefix: str = "{wardgate}:flag") -> None:
+    def __init__(self, redis: Redis, prefix: str = "{wardgate}:flag", sealing: Sealing | None = None) -> None:
         self._redis = redis
         self._prefix = prefix
         self._index = f"{prefix}s"
+        self._sealing = sealing or Sealing(PlainVault())
         self._append = redis.register_script(APPEND)
 
     async def append(self, part: FlagPart) -> bool:
         """Keeps the part, whole or not at all; False where it was there already. Any order will do."""
-        at = repr(part.at)
+        at, user = repr(part.at), str(part.body.get("head", {}).get("user") or "")
         new = await self._append(
-            keys=[self._key(part.id), self._index],
-            args=[f"{at}/{part.seq}", orjson.dumps(part.body), at, f"{at}/{part.id}"],
+            keys=[self._key(part.id), self._index, *([self._users(user)] if user else [])],
+            args=[f"{at}/{part.seq}", orjson.dumps(part.body), at, f"{at}/{part.id}", part.id],
         )
         return bool(new)
 
@@ -62,8 +68,36 @@ class FlagLog:
         exchanges = by_exchange(await self._redis.hgetall(self._key(id)))
         if not exchanges:
             return None
-        newest, *earlier = [whole(id, at, parts) for at, parts in sorted(exchanges.items(), reverse=True)]
+        opened = [(at, await self._opened(parts)) for at, parts in sorted(exchanges.items(), reverse=True)]
+        newest, *earlier = [whole(id, at, parts) for at, parts in opened]
         return newest | {"earlier": earlier} if earlier else newest
+
+    async def of_user(self, user: str) -> Names:
+        """Ids of the flags of one end user, by his digest."""
+        return sorted(text(id) for id in await self._redis.smembers(self._users(user)))
+
+    async def before(self, at: float, limit: int = 1000) -> Heads:
+        """The oldest flags, as `list` has them, of exchanges that began before this."""
+        found = await self._redis.zrange(self._index, "-inf", repr(at), byscore=True, offset=0, num=limit)
+        return await self._heads([text(name) for name in found if isinstance(name, bytes | str)])
+
+    async def forget(self, id: str) -> bool:
+        """Every exchange that bore the id; whether there was one."""
+        exchanges = by_exchange(await self._redis.hgetall(self._key(id)))
+        users = {str(u) for parts in exchanges.values() if (u := merged(parts, "head").get("user"))}
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.delete(self._key(id))
+        for at in exchanges:
+            pipe.zrem(self._index, f"{at!r}/{id}")
+        for user in users:
+            pipe.srem(self._users(user), id)
+        await pipe.execute()
+        return bool(exchanges)
+
+    async def _opened(self, parts: Parts) -> Parts:
+        """With their texts unsealed."""
+        tenant = str(merged(parts, "head").get("tenant") or "")
+        return [await self._sealing.open(tenant, part) for part in parts]
 
     async def ping(self) -> None:
         await self._redis.ping()
@@ -93,6 +127,9 @@ class FlagLog:
 
     def _key(self, id: str) -> str:
         return f"{self._prefix}:{id}"
+
+    def _users(self, user: str) -> str:
+        return f"{self._prefix}-users:{user}"
 
 
 def text(value: bytes | str) -> str:

@@ -14,7 +14,9 @@ from redis.exceptions import RedisError
 from gateway.errors import FlagNotDurable
 from gateway.exchange import FlagPart
 from gateway.live.flags import FlagLog
+from gateway.live.sealing import Sealing
 from gateway.live.spool import Spool
+from gateway.vault import PlainVault
 
 LOG = logging.getLogger(__name__)
 
@@ -25,10 +27,18 @@ BATCH = 64
 class Recorder:
     """Both places tell parts apart by exchange and number: any order will do, and a part kept twice is kept once."""
 
-    def __init__(self, flags: FlagLog, spool: Spool, patience: float = 1.0, backoff: float = 2.0) -> None:
+    def __init__(
+        self,
+        flags: FlagLog,
+        spool: Spool,
+        patience: float = 1.0,
+        backoff: float = 2.0,
+        sealing: Sealing | None = None,
+    ) -> None:
         """`patience`: seconds that an answer waits for Redis; `backoff`: seconds that none does after it failed."""
         self._flags = flags
         self._spool = spool
+        self._sealing = sealing or Sealing(PlainVault())
         self._patience = patience
         self._backoff = backoff
         self._healthy = True
@@ -48,9 +58,10 @@ class Recorder:
     async def keep(self, part: FlagPart) -> None:
         """Returns when the part would survive the end of this process and of Redis; FlagNotDurable otherwise."""
         try:
+            part = await self._sealing.seal(part)
             if not await self._to_redis(part):
                 await asyncio.to_thread(self._spool.write, part)
-        except OSError as error:
+        except (OSError, RedisError) as error:
             LOG.error("a flag could be kept neither in Redis nor in the spool: %s", error)
             raise FlagNotDurable("The flag log is unavailable.") from error
         except orjson.JSONEncodeError as error:  # nested too deeply, numbers past 64 bits

@@ -18,7 +18,7 @@ from typing import Any
 
 from guards.calls import CallLane, Offered, ToolCall
 from guards.lane import Duty
-from guards.verdict import Action, Stage, Verdict
+from guards.verdict import Stage, Verdict
 
 WRAPPERS = ("function", "custom")
 """Under which chat keeps what is flat in other surfaces."""
@@ -99,7 +99,7 @@ def _failed(duty: Duty, stage: Stage, where: str, choice: int | None, error: str
         stage=stage,
         field=where,
         category=duty.category,
-        action=Action.BLOCK if duty.blocks_on_error else Action.ALLOW,
+        action=duty.failing,
         would=duty.on_error,
         score=0.0,
         choice=choice,

@@ -129,9 +129,12 @@ class ChatAnswer:
         self.watch()
         return frame(data.rstrip()[:-1] + b',"wardgate":' + orjson.dumps(self.ask.findings()) + b"}")
 
-    def refuse(self, choices: Sequence[int], out: list[bytes]) -> None:
+    def hold(self, choices: Sequence[int]) -> None:
         for index in choices:
             self.choices[index].blocked = True
+
+    def refuse(self, choices: Sequence[int], out: list[bytes]) -> None:
+        self.hold(choices)
         findings = None
         if self.over:
             findings = self.ask.findings()

@@ -13,9 +13,7 @@ from gateway.wire.judge import Judge
 from gateway.wire.prompt import TextSlot, templated, walk
 from gateway.wire.surface import Ask
 from guards.policy import SystemPrompt
-from guards.verdict import RANK, Action
-
-WITHHELD = RANK[Action.ESCALATE]
+from guards.verdict import RANK, WITHHELD, Action
 
 
 class EmbeddingsWire:

@@ -11,7 +11,7 @@ from guards.guard import Failure
 from guards.lane import Duty, Lane
 from guards.stream import BLOCK_RANK, REDACT_RANK, Decision, Release, TextFilter
 from guards.text.fold import Folder
-from guards.verdict import RANK, Action, Span, Stage, Verdict
+from guards.verdict import RANK, WITHHELD, Span, Stage, Verdict
 
 
 @dataclass(slots=True)
@@ -27,6 +27,8 @@ class Judge:
     calls: CallJudge = field(default_factory=CallJudge)
     scored: bool = False
     """Guards that score act on the texts as well."""
+    floor: int = WITHHELD
+    """Rank of the first action under which a call does not leave."""
 
     @property
     def withholds(self) -> bool:
@@ -45,7 +47,7 @@ class Judge:
         """Judge a tool call that is complete: whether it is blocked, and its choice with it. `where`: its path."""
         found = self.calls.verdicts(call, self.stage, where, choice)
         self.verdicts += found
-        return any(RANK[v.action] >= BLOCK_RANK for v in found)
+        return any(RANK[v.action] >= self.floor for v in found)
 
     def note(self, release: Release, where: str, choice: int | None) -> None:
         """Turn what a release decided into verdicts."""
@@ -79,14 +81,13 @@ class Judge:
     def _failures(self, lane: Lane, failures: Iterable[Failure], where: str, choice: int | None) -> None:
         for failure in failures:
             duty = lane.rules[failure.guard]
-            action = Action.BLOCK if duty.blocks_on_error else Action.ALLOW
             self.verdicts.append(
                 Verdict(
                     guard=duty.name,
                     stage=self.stage,
                     field=where,
                     category=duty.category,
-                    action=action,
+                    action=duty.failing,
                     would=duty.on_error,
                     score=0.0,
                     choice=choice,

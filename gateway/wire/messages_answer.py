@@ -212,6 +212,9 @@ class MessagesAnswer:
         self.watch()
         out.append(event({**data, "wardgate": self.ask.findings()}))
 
+    def hold(self, choices: Sequence[int]) -> None:
+        self.texts.blocked = True
+
     def refuse(self, choices: Sequence[int], out: list[bytes]) -> None:
         self.texts.blocked = self.done = True
         if self.closed:

@@ -35,6 +35,9 @@ class CountAnswer:
     def frame(self, payload: bytes, out: list[bytes]) -> list[int]:
         raise UpstreamBroken("The upstream sent a stream in place of a count of tokens.")
 
+    def hold(self, choices: Sequence[int]) -> None:
+        """Nor held."""
+
     def refuse(self, choices: Sequence[int], out: list[bytes]) -> None:
         """Numbers are not blocked."""
 

@@ -25,11 +25,16 @@ class Ask:
     """The exchange's id."""
     model: str
     """The name that the application asked for."""
-    refusal: str
+    tell: Callable[[], str]
+    """What stands in the place of an answer that may not leave: the refusal, or that a person will look."""
     findings: Callable[[], dict[str, Any]]
     """The answer's `wardgate` object, as of now."""
     hide_prompt: bool
     """The owner has a system prompt: no field may repeat the prompt."""
+
+    @property
+    def refusal(self) -> str:
+        return self.tell()
 
 
 class Track(NamedTuple):
@@ -71,6 +76,9 @@ class AnswerFilter(Protocol):
 
     def refuse(self, choices: Sequence[int], out: list[bytes]) -> None:
         """End these choices with the refusal. Also for choices that a guard blocked from outside."""
+
+    def hold(self, choices: Sequence[int]) -> None:
+        """Nothing more of these choices leaves; `refuse` will end them later."""
 
     def flush(self, out: list[bytes]) -> list[int]:
         """Judge what the upstream left without an end; as `frame`."""

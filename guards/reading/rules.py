@@ -17,8 +17,8 @@ from guards.reading.thresholds import check_thresholds
 from guards.verdict import CATEGORIES
 
 COMMON = frozenset({"name", "kind", "stages", "action", "mode", "mandatory", "on_error", "timeout", "category"})
-EXACT_ACTIONS = ("allow", "flag", "redact", "block")
-LATER_ACTIONS = ("revise", "escalate")
+EXACT_ACTIONS = ("allow", "flag", "redact", "escalate", "block")
+LATER_ACTIONS = ("revise",)
 
 
 @dataclass(slots=True)

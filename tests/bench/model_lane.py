@@ -87,11 +87,11 @@ def crowd(strict: Target, loader: Loader, counts: Sequence[int]) -> Iterator[Seq
 
 
 def lengths(strict: Target, loader: Loader, sizes: Sequence[int]) -> Iterator[Sequence[str]]:
-    """Cost per token at 200 tokens a second."""
+    """Cost per token at 200 tokens a second. Stamps make each text its own: known ones are not judged again."""
     for size in sizes:
-        each = max(1, 800 // size)
+        each = max(1, 4000 // size)
         before = cpu(strict.pids)
-        loader.streams(strict, f"n={size} d=5000", 1, each)
+        loader.streams(strict, f"n={size} d=5000 t=50", 1, each)
         spent = cpu(strict.pids).since(before) / each
         yield f"{size:,}", f"{spent * 1e3:.0f}", f"{spent * 1e6 / size:.0f}"
 
@@ -99,7 +99,7 @@ def lengths(strict: Target, loader: Loader, sizes: Sequence[int]) -> Iterator[Se
 def curve(modes: Sequence[Target], loader: Loader) -> Iterator[Point]:
     """What each mode costs, and what it lets out of answers that turn harmful at different places."""
     for target, (name, _) in zip(modes, MODES, strict=True):
-        busy = loader.streams(target, "n=100 d=0", 8, each=4)
+        busy = loader.streams(target, "n=100 d=0 t=50", 8, each=4)
         calm = loader.streams(target, f"n=100 {PACE} t=10", 8, each=2, spread=0.5)
         before = target.count(EXPOSED)
         out = [asyncio.run(harmed(target, at)) for at in TURNS]

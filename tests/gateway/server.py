@@ -158,7 +158,7 @@ async def gateway(folder: Path, redis_url: str, upstream: str, server: str = "{}
     """A gateway before `upstream`, with the options that `wardgate serve` gives its server."""
     file = folder / "wardgate.yaml"
     file.write_text(CONFIG.format(upstream=upstream, server=server))
-    app = create_app(Settings(file, redis_url, folder / "data", "info", None, {}))
+    app = create_app(Settings(file, redis_url, folder / "data", "info", None, None, {}))
     config = uvicorn_config(app, 1)
     config.http = Impatient
     listener = socket.create_server(("127.0.0.1", 0))

@@ -132,7 +132,7 @@ GUARDS = [
     ("{name: g, kind: pii, category: jailbrake}", "no category `jailbrake`", "did you mean jailbreak?"),
     ("{name: g, kind: pii, category: zzz}", "no category `zzz`", "code_abuse"),
     ("{name: g, kind: pii, action: allow}", "can never act: `action: allow`", "mode: monitor"),
-    ("{name: g, kind: pii, action: escalate}", "only allow, flag, redact or block act", "block"),
+    ("{name: g, kind: pii, action: revise}", "only allow, flag, redact, escalate or block act", "block"),
     ("{name: g, kind: pii, action: revise}", "no effect on kind pii", "block"),
     ("{name: g, kind: pii, action: blok}", "not `blok`", "did you mean block?"),
     ("{name: g, kind: pii, mode: watch}", "enforce or monitor, not `watch`", "mode: enforce"),

@@ -132,6 +132,9 @@ class ResponsesAnswer:
         self.watch()
         self.teller.tell(out, name, {"response": {**response, "wardgate": self.ask.findings()}})
 
+    def hold(self, choices: Sequence[int]) -> None:
+        self.blocked = True
+
     def refuse(self, choices: Sequence[int], out: list[bytes]) -> None:
         self.blocked = self.done = True
         self.head = self.head or refusal.head(self.ask, self.id)

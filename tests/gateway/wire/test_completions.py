@@ -33,7 +33,7 @@ pieces = st.one_of(
 
 
 def answering(lane: Lane, choices: int, **request: Any) -> AnswerFilter:
-    ask = Ask({"prompt": "Go on", "n": choices, **request}, "1", "m", REFUSAL, lambda: {"findings": []}, False)
+    ask = Ask({"prompt": "Go on", "n": choices, **request}, "1", "m", lambda: REFUSAL, lambda: {"findings": []}, False)
     return CompletionsWire().answer(ask, Judge(lane, IDLE, FOLDER, "output"), guarded=True)
 
 

@@ -50,7 +50,7 @@ def samples(kind: Any) -> Iterator[Sample]:
 
 def answer(wire: Wire) -> AnswerFilter:
     judge = Judge(LANES.enforced, LANES.monitored, FOLDER, "output")
-    filter_ = wire.answer(Ask({}, "x", "assistant", "Not this.", dict, hide_prompt=False), judge, guarded=True)
+    filter_ = wire.answer(Ask({}, "x", "assistant", lambda: "Not this.", dict, hide_prompt=False), judge, guarded=True)
     assert filter_ is not None
     return filter_
 

@@ -25,7 +25,7 @@ MAIL = "ada@example.com"
 
 
 def answering(wire: Wire, lane: Lane = REDACTING, *, scored: bool = False) -> AnswerFilter:
-    ask = Ask({"input": "Hi"}, "1", "m", "Not this.", lambda: {"findings": []}, False)
+    ask = Ask({"input": "Hi"}, "1", "m", lambda: "Not this.", lambda: {"findings": []}, False)
     filter_ = wire.answer(ask, Judge(lane, IDLE, FOLDER, "output", scored=scored), guarded=True)
     assert filter_ is not None
     return filter_

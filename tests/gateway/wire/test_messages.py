@@ -42,7 +42,7 @@ BLOCKS = st.lists(
 
 
 def answer(lane: Lane) -> MessagesAnswer:
-    ask = Ask({}, "x", "assistant", REFUSAL, lambda: {"action": "allow", "findings": []}, hide_prompt=False)
+    ask = Ask({}, "x", "assistant", lambda: REFUSAL, lambda: {"action": "allow", "findings": []}, hide_prompt=False)
     return MessagesAnswer(ask, Judge(lane, EMPTY, FOLDER, "output"))
 
 

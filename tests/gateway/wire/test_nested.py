@@ -35,7 +35,7 @@ CHAT = ChatWire()
 
 
 def answering(wire: Wire, **request: Any) -> AnswerFilter:
-    ask = Ask(request, "1", "m", "Not this.", lambda: {"findings": []}, False)
+    ask = Ask(request, "1", "m", lambda: "Not this.", lambda: {"findings": []}, False)
     filter_ = wire.answer(ask, Judge(LANE, IDLE, FOLDER, "output"), guarded=True)
     assert filter_ is not None
     return filter_

@@ -40,7 +40,7 @@ REFUSAL = "Not this."
 
 
 def answer(lane: str = "block", request: Mapping[str, Any] | None = None) -> ResponsesAnswer:
-    ask = Ask(dict(request or {}), "x", "assistant", REFUSAL, lambda: {"action": "allow"}, False)
+    ask = Ask(dict(request or {}), "x", "assistant", lambda: REFUSAL, lambda: {"action": "allow"}, False)
     lanes = LANES[lane]
     return ResponsesAnswer(ask, Judge(lanes.enforced, lanes.monitored, FOLDER, "output"), True, Teller(), "resp_x")
 

@@ -98,7 +98,7 @@ def lane(codename: Action, term: Action) -> Lane:
 
 
 def answering(wire: Wire, lane: Lane, request: dict[str, Any]) -> AnswerFilter:
-    ask = Ask(request, "1", "m", REFUSAL, lambda: {"action": "allow", "findings": []}, False)
+    ask = Ask(request, "1", "m", lambda: REFUSAL, lambda: {"action": "allow", "findings": []}, False)
     filter_ = wire.answer(ask, judge_of(lane), guarded=True)
     assert filter_ is not None
     return filter_

@@ -1,0 +1,58 @@
+"""What `wardgate audit` and `wardgate privacy` do."""
+
+from __future__ import annotations
+
+import getpass
+import time
+
+import typer
+from redis.asyncio import Redis
+
+from gateway.live.flags import FlagLog
+from gateway.reach import ask
+from gateway.review.ledger import Finding, Ledger
+from gateway.review.queue import ReviewQueue
+from gateway.review.records import Gone, Records
+from gateway.settings import Settings
+from gateway.vault import vault_of
+
+
+def verify(settings: Settings) -> bool:
+    """Print whether the ledger is as it was written."""
+
+    async def look(redis: Redis) -> tuple[Finding | None, int, str]:
+        ledger = Ledger(redis)
+        return await ledger.verify(), *await ledger.head()
+
+    finding, count, head = ask(settings, look)
+    if finding is None:
+        typer.echo(f"ok: {count} rows, head {head or 'none'}")
+        return True
+    typer.echo(f"WRONG: row {finding.number}{f' ({finding.row})' if finding.row else ''} {finding.wrong}")
+    return False
+
+
+def forget(settings: Settings, tenant: str, user: str) -> Gone:
+    async def go(redis: Redis) -> Gone:
+        ledger = Ledger(redis)
+        return await Records(FlagLog(redis), ReviewQueue(redis, ledger), ledger).forget(tenant, user, actor())
+
+    return ask(settings, go)
+
+
+def destroy_key(settings: Settings, tenant: str) -> bool:
+    """Whether there was one."""
+
+    async def go(redis: Redis) -> bool:
+        had = await vault_of(redis, settings.encryption_keys).destroy(tenant)
+        if had:
+            row = {"kind": "key_destroyed", "tenant": tenant, "actor": actor(), "at": time.time()}
+            await Ledger(redis).append(row)
+        return had
+
+    return ask(settings, go)
+
+
+def actor() -> str:
+    """Who uses the command line."""
+    return f"cli:{getpass.getuser()}"

@@ -1,0 +1,30 @@
+"""Changes of cases as they happen, for pages and programs that listen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+QUIET = 1.0
+"""Seconds between looks at whether whoever listens has gone."""
+
+
+class Changes:
+    """Listens to the queue's channel."""
+
+    def __init__(self, redis: Redis, channel: str) -> None:
+        self._redis = redis
+        self._channel = channel
+
+    async def of(self, tenant: str) -> AsyncGenerator[dict[str, Any], None]:
+        """`{case, state}` of each change to one of the tenant's cases, from now on, without end."""
+        async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+            await channel.subscribe(self._channel)
+            while True:
+                message = await channel.get_message(timeout=QUIET)
+                said = orjson.loads(message["data"]) if message else {}
+                if said.get("tenant") == tenant:
+                    yield {"case": said["case"], "state": said["state"]}

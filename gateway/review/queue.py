@@ -1,0 +1,334 @@
+"""The queue of cases: leases with fencing tokens, reviews that must agree, deadlines, and decisions that can be undone.
+
+Redis is its only state, so that every replica serves the same queue and a process that dies takes nothing with it: its
+leases end by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from gateway.errors import NotClaimable, NotUndoable, StaleLease, UnknownCase
+from gateway.review import scripts
+from gateway.review.case import Case, Level, Source, State
+from gateway.review.decision import REWRITES, TIMEOUT, Choice, Decision
+from gateway.review.ledger import Busy, Ledger
+from gateway.review.views import Claim, Counts, View, view
+
+__all__ = ["Claim", "Counts", "ReviewQueue", "View"]
+DAY = 86400.0
+BOOST = (0.0, 600.0, 1800.0, 7200.0)
+"""By severity, the seconds by which a case goes before others of the same deadline."""
+LEASE = 600.0
+TRIES = 200
+PAGE = 200
+POLL = 0.1
+STALE = "The case was given to somebody else, or its time ran out. What you wrote is still here: take the case again."
+
+
+class ReviewQueue:
+    """Owns `<prefix>:*`. Times are the caller's clock: replicas must agree on it to within seconds."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        ledger: Ledger,
+        prefix: str = "{wardgate}:review",
+        lease: float = LEASE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._redis = redis
+        self._ledger = ledger
+        self._prefix = prefix
+        self._lease = lease
+        self._clock = clock
+        register = redis.register_script
+        self._open = register(scripts.script(scripts.OPEN))
+        self._claim = register(scripts.script(scripts.CLAIM))
+        self._renew = register(scripts.script(scripts.RENEW))
+        self._give_back = register(scripts.script(scripts.GIVE_BACK))
+        self._submit = register(scripts.script(scripts.SUBMIT, links=True))
+        self._undo = register(scripts.script(scripts.UNDO, links=True))
+        self._supersede = register(scripts.script(scripts.SUPERSEDE, links=True))
+        self._due = register(scripts.script(scripts.DUE))
+        self._settle = register(scripts.script(scripts.SETTLE))
+        self._expire = register(scripts.script(scripts.EXPIRE, links=True))
+        self._forget = register(scripts.script(scripts.FORGET))
+
+    @property
+    def changes(self) -> str:
+        """The channel that tells of every change: `{case, tenant, state}` as JSON."""
+        return f"{self._prefix}:changed"
+
+    @property
+    def decided(self) -> str:
+        """The stream of decisions that took effect: `case, tenant, at, superseded`."""
+        return f"{self._prefix}:decided"
+
+    # -- cases come
+
+    async def open(self, case: Case, matter: bytes) -> bool:
+        """Durable when it returns; False where it was there already."""
+        rank = ms((case.deadline or case.opened + DAY) - BOOST[max(0, min(case.severity, 3))])
+        deadline = ms(case.deadline) if case.deadline is not None else ""
+        terms = [rank, case.reviews, ms(case.undo), int(case.second), deadline, ms(case.opened)]
+        rest = [case.answer_id, case.user]
+        return bool(await self._run(self._open, [case.id, case.tenant, case.dump(), matter, *terms, *rest]))
+
+    # -- people take them
+
+    async def claim(
+        self, tenant: str, reviewer: str, *, level: Level = "reviewer", wanted: str | None = None
+    ) -> Claim | None:
+        """The most urgent case that this person may see; the one that he has, if he has one.
+
+        `wanted`: this one, NotClaimable where somebody has it, or he has seen it, or it is for seniors. Then the one
+        that he had goes back.
+        """
+        args = [tenant, reviewer, level, wanted or "", ms(self._lease)]
+        found = await self._run(self._claim, args)
+        if found is None:
+            if wanted:
+                raise NotClaimable("Somebody else has the case, or it is decided, or you have looked at it before.")
+            return None
+        return await self._claimed(found, reviewer)
+
+    async def renew(self, case: str, reviewer: str, token: int) -> float:
+        """The new end of the lease, Unix time; StaleLease where it has ended."""
+        until = await self._run(self._renew, [case, reviewer, token, ms(self._lease)])
+        if until is None:
+            raise StaleLease(STALE)
+        return int(until) / 1e3
+
+    async def release(self, case: str, reviewer: str, token: int) -> None:
+        """Give it back; he may take it again."""
+        await self._back(case, reviewer, token, "")
+
+    async def skip(self, case: str, reviewer: str, token: int, reason: str) -> None:
+        """Give it back for others. The third time it goes to a senior."""
+        await self._back(case, reviewer, token, reason or "no reason")
+
+    async def _back(self, case: str, reviewer: str, token: int, reason: str) -> None:
+        if await self._run(self._give_back, [case, reviewer, token, reason]) is None:
+            raise StaleLease(STALE)
+
+    async def _claimed(self, found: Sequence[Any], reviewer: str) -> Claim:
+        id, token, expires = text(found[0]), int(found[1]), int(found[2]) / 1e3
+        seen = await self.get(id)
+        if seen is None:
+            raise UnknownCase("There is no such case.")
+        hidden = seen.case.blind or seen.phase == "second"
+        return Claim(seen.case, token, expires, () if hidden else seen.reviews)
+
+    # -- people decide
+
+    async def submit(self, decision: Decision, *, key: str) -> View:
+        """StaleLease unless the decision's token is that of the live lease. The same `key` again changes nothing."""
+        args = [decision.case, decision.reviewer, decision.token, key, decision.choice, entry(decision)]
+        return await self._linked(self._submit, args, decision)
+
+    async def undo(self, case: str, reviewer: str) -> Claim:
+        """Take back what one has just said, and the case with it; NotUndoable once it is too late."""
+        row = {"kind": "undo", "case": case, "reviewer": reviewer, "at": self._clock()}
+        found = await self._chained(self._undo, [case, reviewer, ms(self._lease)], row)
+        if found is None:
+            raise NotUndoable("It is too late: the decision has taken effect, or somebody has gone on with the case.")
+        return await self._claimed(found, reviewer)
+
+    async def supersede(self, decision: Decision) -> View:
+        """Decide a closed case anew. Who may is for the caller to know."""
+        key = hashlib.sha256(decision.dump()).hexdigest()
+        return await self._linked(self._supersede, [decision.case, key, entry(decision)], decision)
+
+    async def settle(self) -> list[View]:
+        """Close what can no longer be undone, and what nobody decided in time. Each is returned by one call alone."""
+        due = await self._run(self._due, [])
+        closed: list[View] = []
+        for id, kind in zip(map(text, due[::2]), map(text, due[1::2]), strict=True):
+            ended = await self._run(self._settle, [id]) if kind == "decided" else await self._late(id)
+            if ended == 1 and (found := await self.get(id)) is not None:
+                closed.append(found)
+        return closed
+
+    async def _late(self, id: str) -> Any:
+        found = await self.get(id)
+        if found is None:
+            return 0
+        choice: Choice = "allow" if found.case.on_deadline == "allow" else "block"
+        decision = Decision(id, choice, TIMEOUT, self._clock())
+        return await self._chained(self._expire, [id, entry(decision)], row_of(decision))
+
+    async def _linked(self, script: Any, args: list[Any], decision: Decision) -> View:
+        if await self._chained(script, args, row_of(decision)) in (b"stale", "stale"):
+            raise StaleLease(STALE)
+        found = await self.get(decision.case)
+        if found is None:
+            raise UnknownCase("There is no such case.")
+        return found
+
+    async def _chained(self, script: Any, args: list[Any], row: dict[str, Any]) -> Any:
+        """Run a script that appends a row to the ledger, again while others append theirs."""
+        for _ in range(TRIES):
+            link = await self._ledger.link(row)
+            keys = [self._prefix, *self._ledger.keys]
+            found = await script(keys=keys, args=[ms(self._clock()), *args, *link])
+            if found not in (b"moved", "moved"):
+                return found
+        raise Busy("the ledger is too busy")
+
+    # -- looking
+
+    async def get(self, case: str) -> View | None:
+        return next(iter(await self._views([case])), None)
+
+    async def matter(self, case: str) -> bytes | None:
+        """The sealed texts."""
+        found: Any = await self._redis.hget(self._key("case", case), "matter")
+        return None if found is None else bytes(found)
+
+    async def replace_matter(self, case: str, matter: bytes) -> bool:
+        if not await self._redis.exists(self._key("case", case)):
+            return False
+        await self._redis.hset(self._key("case", case), "matter", matter)
+        return True
+
+    async def list(
+        self,
+        tenant: str,
+        *,
+        states: Collection[State] = ("open", "leased", "deciding"),
+        sources: Collection[Source] = (),
+        categories: Collection[str] = (),
+        level: Level | None = None,
+        offset: int = 0,
+        limit: int = 50,
+    ) -> Views:
+        """The most urgent first, the closed ones last and the latest of them first."""
+        found: Views = []
+        async for each in self._all(tenant, closed="closed" in states):
+            fits = each.state in states and (not sources or each.case.source in sources)
+            fits = fits and (not categories or not set(categories).isdisjoint(each.case.categories))
+            if fits and (level is None or each.level == level):
+                found.append(each)
+            if len(found) >= offset + limit:
+                break
+        return found[offset:]
+
+    async def _all(self, tenant: str, *, closed: bool) -> AsyncIterator[View]:
+        for name, backwards in (("open", False), *((("closed", True),) if closed else ())):
+            start = 0
+            while ids := await self._redis.zrange(self._key(name, tenant), start, start + PAGE - 1, desc=backwards):
+                for each in await self._views(names(ids)):
+                    yield each
+                start += PAGE
+
+    async def counts(self, tenant: str) -> Counts:
+        pipe = self._redis.pipeline(transaction=False)
+        for level in ("reviewer", "senior"):
+            pipe.zcard(self._key("ready", tenant, level))
+        pipe.zcard(self._key("open", tenant))
+        pipe.scard(self._key("deciding", tenant))
+        pipe.zcard(self._key("closed", tenant))
+        pipe.zrange(self._key("opened", tenant), 0, 0, withscores=True)
+        pipe.zrange(self._key("open", tenant), 0, 0)
+        ready, senior, open_, deciding, closed, oldest, first = await pipe.execute()
+        urgent = await self._views([text(id) for id in first])
+        leased = max(0, open_ - ready - senior - deciding)
+        return Counts(
+            ready,
+            senior,
+            leased,
+            deciding,
+            closed,
+            oldest[0][1] / 1e3 if oldest else None,
+            urgent[0].case.deadline if urgent else None,
+        )
+
+    async def closed_since(self, tenant: str | None, since: float) -> AsyncIterator[View]:
+        """Of one tenant or of all, the earliest decided first."""
+        key = f"{self._prefix}:closed" if tenant is None else self._key("closed", tenant)
+        start = 0
+        while ids := await self._redis.zrange(key, ms(since), "+inf", byscore=True, offset=start, num=PAGE):
+            for each in await self._views(names(ids)):
+                yield each
+            start += PAGE
+
+    async def wait(self, case: str, seconds: float) -> View | None:
+        """The case as soon as it is decided; None where that takes longer."""
+        until = time.monotonic() + seconds
+        while True:
+            if await self._redis.hexists(self._key("case", case), "closed"):
+                return await self.get(case)
+            if time.monotonic() >= until:
+                return None
+            await asyncio.sleep(min(POLL, max(0.0, until - time.monotonic())))
+
+    async def by_answer(self, tenant: str, answer_id: str) -> str | None:
+        """The case of a held answer."""
+        found = await self._redis.hget(self._key("answers", tenant), answer_id)
+        return None if found is None else text(found)
+
+    async def by_user(self, tenant: str, user: str) -> Names:
+        """The cases of one end user, by his digest."""
+        return sorted(text(id) for id in await self._redis.smembers(self._key("user", tenant, user)))
+
+    async def forget(self, case: str) -> bool:
+        """Remove every trace but the ledger's rows, which hold no text."""
+        found = await self.get(case)
+        if found is None:
+            return False
+        return bool(await self._run(self._forget, [case, found.case.answer_id, found.case.user]))
+
+    async def _views(self, ids: Sequence[str]) -> Views:
+        pipe = self._redis.pipeline(transaction=False)
+        for id in ids:
+            pipe.hgetall(self._key("case", id))
+            pipe.lrange(self._key("reviews", id), 0, -1)
+        rows = await pipe.execute()
+        return [view(fields, said) for fields, said in zip(rows[::2], rows[1::2], strict=True) if fields]
+
+    async def _run(self, script: Any, args: Sequence[Any]) -> Any:
+        return await script(keys=[self._prefix], args=[ms(self._clock()), *args])
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self._prefix, *parts))
+
+
+Views = list[View]  # inside ReviewQueue, `list` is its method
+Names = list[str]
+
+
+def entry(decision: Decision) -> bytes:
+    """What must agree between reviewers, and the decision: rewrites agree when their texts do."""
+    word: str = decision.choice
+    if decision.choice in REWRITES:
+        edits = orjson.dumps(decision.edits, option=orjson.OPT_SORT_KEYS)
+        word = f"{word}:{hashlib.sha256(edits).hexdigest()[:16]}"
+    return word.encode() + b" " + decision.dump()
+
+
+def row_of(decision: Decision) -> dict[str, Any]:
+    """The ledger's row: of texts only digests."""
+    said = orjson.loads(decision.dump())
+    hidden = {k: hashlib.sha256(said[k].encode()).hexdigest() for k in ("note",) if said[k]}
+    edits = {k: hashlib.sha256(v.encode("utf-8", "surrogatepass")).hexdigest() for k, v in decision.edits.items()}
+    return {"kind": "decision", **said, **hidden, "edits": edits}
+
+
+def ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def names(found: Any) -> Names:
+    return [text(id) for id in found]
+
+
+def text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

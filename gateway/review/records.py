@@ -1,0 +1,91 @@
+"""What is kept of exchanges, taken away again: of one end user who asks for it, and of all once it is old enough."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from gateway.access import Plans
+from gateway.live.flags import FlagLog
+from gateway.privacy import digest_of
+from gateway.review.ledger import Ledger
+from gateway.review.queue import ReviewQueue
+from guards.review import Review
+
+LOG = logging.getLogger(__name__)
+EVERY = 3600.0
+"""Seconds between sweeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """How much of it there was."""
+
+    flags: int
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Flags, cases and held answers. What people decided stays in the ledger, without any text."""
+
+    flags: FlagLog
+    queue: ReviewQueue
+    ledger: Ledger
+    clock: Callable[[], float] = time.time
+
+    async def forget(self, tenant: str, user: str, actor: str) -> Gone:
+        """Everything of one end user, named as the application names him in `user` or `safety_identifier`."""
+        digest = digest_of(tenant, user)
+        cases = await self.queue.by_user(tenant, digest)
+        flags = await self.flags.of_user(digest)
+        row = {"kind": "forgotten", "tenant": tenant, "user": digest, "actor": actor, "at": self.clock()}
+        await self.ledger.append({**row, "flags": len(flags), "cases": len(cases)})
+        gone = Gone(sum([await self.flags.forget(id) for id in flags]), 0)
+        return Gone(gone.flags, sum([await self.queue.forget(id) for id in cases]))
+
+    async def sweep(self, plans: Plans) -> Gone:
+        """What is older than its policy's `retention`; of a policy that is no more, than the longest default."""
+        kept = {p.name: p.review.retention for p in plans.plan.document.policies}
+        default, now = Review().retention, self.clock()
+        youngest = now - min([*kept.values(), default])
+        flags = 0
+        for head in await self.flags.before(youngest):
+            if now - moment(head) > kept.get(name_of(head.get("policy")), default):
+                flags += await self.flags.forget(str(head["id"]))
+        cases = 0
+        old = [
+            v async for v in self.queue.closed_since(None, 0.0) if v.closed_at is not None and v.closed_at < youngest
+        ]
+        for view in old:
+            if view.state == "closed" and now - (view.closed_at or now) > kept.get(name_of(view.case.policy), default):
+                cases += await self.queue.forget(view.case.id)
+        if flags or cases:
+            row = {"kind": "forgotten", "actor": "retention", "at": now, "flags": flags, "cases": cases}
+            await self.ledger.append(row)
+        return Gone(flags, cases)
+
+    async def sweep_forever(self, plans: Plans) -> None:
+        """Every process may do it at once."""
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                gone = await self.sweep(plans)
+                LOG.info("retention: %d flags and %d cases are gone", gone.flags, gone.cases)
+            except (RedisError, OSError) as error:
+                LOG.warning("Redis is away, retention waits: %s", type(error).__name__)
+
+
+def name_of(policy: Any) -> str:
+    return str(policy or "").partition("@")[0]
+
+
+def moment(head: dict[str, Any]) -> float:
+    return datetime.fromisoformat(str(head["time"])).timestamp()
