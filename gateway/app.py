@@ -73,6 +73,8 @@ WIRES: Sequence[Wire] = (
     CountTokensWire(),
     ResponsesWire(),
 )
+CONNECTIONS = 1000
+"""To Redis, at most: one for each flag that is being written, and each page that listens."""
 BOUND: Mapping[str, Callable[[Exchange], Wire]] = {ResponsesWire().route: ResponsesWire.of}
 """Route -> the wire for one exchange."""
 FORMS: Sequence[Form] = (GuardForm(), LiteLLMForm())
@@ -127,7 +129,10 @@ def create_app(settings: Settings) -> Gateway:
     classifying = Classifying()
     embedded = None if settings.redis_url else EmbeddedRedis(settings.data)
     url = settings.redis_url or (embedded.url if embedded else "")
-    redis = Redis.from_url(url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=1.0, socket_timeout=5.0)
+    retry = Retry(NoBackoff(), 1)
+    redis = Redis.from_url(
+        url, retry=retry, socket_connect_timeout=1.0, socket_timeout=5.0, max_connections=CONNECTIONS
+    )
     batch = Batch(redis)
     verdicts = Verdicts(redis, batch, metrics)
     config = Config(settings.config, settings.environ, metrics, classifying, verdicts)
@@ -138,7 +143,8 @@ def create_app(settings: Settings) -> Gateway:
     limiter = Limiter(batch)
     access = Access(config, ring, limiter, Answers(kept), metrics)
     reviewing = Reviewing.build(redis, vault, config, flags, metrics)
-    live = Live(batch, kept, ring, limiter, reviewing.queue, reviewing.dispatcher, reviewing.records)
+    parts = reviewing.queue, reviewing.dispatcher, reviewing.records, reviewing.changes
+    live = Live(batch, kept, ring, limiter, *parts)
     life = Life(config, recorder, flags, redis, verdicts, embedded, metrics, classifying, live)
     web = FastAPI(title="Wardgate", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life.span)
     install(web)
@@ -166,6 +172,7 @@ class Reviewing:
     dispatcher: Dispatcher
     desk: Desk
     records: Records
+    changes: Changes
 
     @classmethod
     def build(cls, redis: Redis, vault: Vault, plans: Plans, flags: FlagLog, metrics: Metrics) -> Reviewing:
@@ -175,9 +182,8 @@ class Reviewing:
         dispatcher = Dispatcher(redis, plans, queue, outputs, metrics, tick=TICK)
         changes = Changes(redis, queue.changes)
         desk = Desk(queue, vault, ledger, flags, plans=plans, changes=changes, letters=dispatcher)
-        return cls(
-            queue, outputs, Opener(queue, vault, outputs, metrics), dispatcher, desk, Records(flags, queue, ledger)
-        )
+        opener, records = Opener(queue, vault, outputs, metrics), Records(flags, queue, ledger)
+        return cls(queue, outputs, opener, dispatcher, desk, records, changes)
 
 
 def clean_metrics(settings: Settings) -> None:

@@ -6,10 +6,13 @@ import asyncio
 import gc
 import logging
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
 
 from fastapi import FastAPI
 from redis.asyncio import Redis
@@ -26,6 +29,7 @@ from gateway.live.recorder import Recorder
 from gateway.live.verdicts import Verdicts
 from gateway.metrics import Metrics
 from gateway.plan import OPEN
+from gateway.review.changes import Changes
 from gateway.review.clock import settle_forever
 from gateway.review.queue import ReviewQueue
 from gateway.review.records import Records
@@ -53,6 +57,7 @@ class Live:
     queue: ReviewQueue
     dispatcher: Dispatcher
     records: Records
+    changes: Changes
 
 
 @dataclass(slots=True)
@@ -92,6 +97,7 @@ class Life:
             for job in (self.config.watch(), self.recorder.drain_forever(), self._tick(), *lasting, *cases):
                 stack.push_async_callback(_stop, asyncio.create_task(job))
             loop = asyncio.get_running_loop()
+            hear_the_end(self.live.changes)
             loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
             stack.callback(loop.remove_signal_handler, signal.SIGHUP)
             settle_memory()
@@ -134,6 +140,21 @@ class Life:
             except (RedisError, OSError):
                 LOG.debug("cases cannot be counted now")
             await asyncio.sleep(COUNTED)
+
+
+def hear_the_end(changes: Changes) -> None:
+    """The server's own handler waits for open answers; those that never end by themselves must be told."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+
+        def handle(number: int, frame: FrameType | None, before: Any = before) -> None:
+            changes.stop()
+            if callable(before):
+                before(number, frame)
+
+        signal.signal(number, handle)
 
 
 def settle_memory() -> None:

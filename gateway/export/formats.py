@@ -84,15 +84,14 @@ def grpo(sample: Sample) -> list[Row]:
 
 
 def guard(sample: Sample) -> list[Row]:
-    """One row for each category. What a person corrected counts: what he named is there, the guards' other names not."""
+    """One row for each category. Where a person corrected the guards, what he named is there and their other names not."""
     if not sample.text:
         return []
-    bad = sample.decision.choice != "allow"
-    named = set(categories(sample)) if bad else set()
-    every = sorted(named | set(sample.case.categories or (HARM,) if not bad or sample.decision.categories else ()))
+    named = set() if sample.decision.choice == "allow" else set(categories(sample))
+    others = set(sample.case.categories) if named else set(sample.case.categories or (HARM,))
     weight = 1 / sample.case.probability if sample.case.probability else 1.0
     row = {"text": sample.text, "stage": sample.case.stage}
-    return [{**row, "category": c, "label": int(c in named), "weight": weight} for c in every]
+    return [{**row, "category": c, "label": int(c in named), "weight": weight} for c in sorted(named | others)]
 
 
 def categories(sample: Sample) -> tuple[str, ...]:

@@ -77,6 +77,11 @@ def sample(view: View, matter: Matter, *, replaces: bool = False) -> Sample:
     )
 
 
+def conversation_of(case: Case, matter: Matter) -> str:
+    """That of a case that is no sample, too."""
+    return conversation(_read(case, matter)[0], asked(matter.request))
+
+
 def _read(case: Case, matter: Matter) -> tuple[list[Message], list[str], str]:
     """The turns, the answer's fields, and what is wrong with either."""
     said: list[Message] = []

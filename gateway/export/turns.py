@@ -78,7 +78,7 @@ def plain(content: Any) -> str:
         if part.get("type", "text") in TEXT:
             parts.append(str(part["text"]))
         elif part["type"] not in THOUGHTS:
-            raise Unreadable("media")
+            raise Unreadable("not_text")
     return "\n".join(parts)
 
 
@@ -110,7 +110,7 @@ def messages(request: Mapping[str, Any]) -> Iterator[Message]:
         turn: Message = {"role": message["role"], "content": plain(rest)}
         if uses:
             turn["tool_calls"] = [call(b["id"], b["name"], orjson.dumps(b["input"]).decode()) for b in uses]
-        if rest or uses:
+        if turn["content"] or uses:
             yield turn
 
 

@@ -31,7 +31,7 @@ def body(answer: ChatCompletion) -> dict[str, object]:
 
 
 def test_the_models_are_those_of_the_config(client: OpenAI) -> None:
-    assert [m.id for m in client.models.list()] == ["plain", "owned", "guarded", "wordless"]
+    assert [m.id for m in client.models.list()] == ["plain", "owned", "guarded", "wordless", "reviewed"]
 
 
 def test_an_answer_is_what_vllm_said_with_every_field_of_it(client: OpenAI, direct: OpenAI) -> None:
