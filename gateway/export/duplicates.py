@@ -1,4 +1,4 @@
-"""Near duplicates, by MinHash (Broder 1997) with bands (Leskovec, Rajaraman, Ullman: Mining of Massive Datasets, 3.4)."""
+"""Near duplicates, by MinHash (Broder 1997) with bands (Leskovec et al., Mining of Massive Datasets, 3.4)."""
 
 from __future__ import annotations
 

@@ -139,11 +139,7 @@ class Exporter:
             "created": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
             "licence": request.licence,
             "filters": asdict(request.filters),
-            "cases": {
-                "read": self.read,
-                "exported": self.policies.total(),
-                "left_out": dict(sorted(self.left_out.items())),
-            },
+            "cases": {"read": self.read, "exported": self.policies.total(), "left_out": left_out},
             "files": written,
             "split": {"by": "conversation", "validation": request.validation, "held_out": "audit sample"},
             "cap_per_user": request.cap,

@@ -21,7 +21,7 @@ class ExportError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Files are written beside `target` and moved there at the end. They hold users' texts: none but their owner reads."""
+    """Files are written beside `target` and moved there at the end. They hold users' texts: only the owner reads."""
 
     target: Path
     work: Path

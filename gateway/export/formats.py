@@ -84,7 +84,7 @@ def grpo(sample: Sample) -> list[Row]:
 
 
 def guard(sample: Sample) -> list[Row]:
-    """One row for each category. Where a person corrected the guards, what he named is there and their other names not."""
+    """One row for each category. Where a person corrected the guards, what he named is there, their other names not."""
     if not sample.text:
         return []
     named = set() if sample.decision.choice == "allow" else set(categories(sample))

@@ -20,6 +20,7 @@ OWN = frozenset(
         "models",
         "moderations",
         "responses",
+        "reviews",
     )
 )
 OWN_ROOMS = frozenset({"api", "beta", "console", "health", "metrics"})
@@ -34,6 +35,7 @@ def check_names(data: dict[str, Data], report: Report) -> None:
     check_upstreams(data, report)
     check_models(data, report)
     check_tenants(data, report)
+    check_webhooks(data, report)
     check_use(data, report)
     check_passthrough(data, report)
 
@@ -95,6 +97,13 @@ def check_tenants(data: dict[str, Data], report: Report) -> None:
         for i, key in enumerate(keys if isinstance(keys, list) else ()):
             if isinstance(key, str) and not report.spoiled((*place, "keys", i)):
                 _one_owner((*place, "keys", i), key.lower(), owners, report)
+
+
+def check_webhooks(data: dict[str, Data], report: Report) -> None:
+    for place, webhook in members(data, ("webhooks",)):
+        tenants = webhook.get("tenants")
+        for i, tenant in enumerate(tenants if isinstance(tenants, list) else ()):
+            _leads(data, (*place, "tenants", i), tenant, "tenants", report)
 
 
 def _one_owner(place: Place, key: str, owners: dict[str, Place], report: Report) -> None:

@@ -70,6 +70,7 @@ VALUES = [
     ("policy: support}", "policy: zzz} #!", "no policy `zzz`", "name one of `support`"),
     ("upstream: vllm,", "upstream: vlm, #!\n    ", "no upstream `vlm`", "did you mean `vllm`?"),
     ("policies:\n", "policies:\n  - {name: support} #1\n", "second policy is named `support`", "name of its own"),
+    ("server:", "webhooks: [{url: http://a.b/c, secret: s, tenants: [acm]}] #!\nserver:", "no tenant `acm`", "`acme`?"),
     ("tenants:\n", "tenants: {a: 1} #!\nx-y:\n", "`tenants` must be a list", "tenants: ["),
 ]
 
