@@ -31,7 +31,7 @@ test: lint
 	$(BIN)/pytest -n auto
 
 # The real vLLM (CPU build) lives in an environment of its own: it pins other versions of our libraries. It has torch and
-# transformers too, so local Hugging Face models are tested there.
+# transformers too, so local Hugging Face models are tested there, and what TRL says of exported training data.
 .venv-vllm/.installed: tests/vllm/requirements.txt
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	.venv-vllm/bin/pip install --quiet -r tests/vllm/requirements.txt
@@ -40,7 +40,7 @@ test: lint
 
 test-vllm: $(VENV)/.installed-test .venv-vllm/.installed
 	$(BIN)/pytest -n 0 -m vllm tests/vllm
-	.venv-vllm/bin/python -m pytest --noconftest -o addopts= tests/classifiers/test_transformer.py
+	.venv-vllm/bin/python -m pytest --noconftest -o addopts= tests/classifiers/test_transformer.py tests/gateway/export/test_trl.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python tests/bench/run.py

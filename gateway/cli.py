@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 
 from gateway.audit_view import destroy_key, forget, verify
+from gateway.export.command import export_cases, print_summary, request_of
+from gateway.export.folder import ExportError
 from gateway.flags_view import print_flag, print_list
 from gateway.keys_view import NoSuchKey, new_key, print_keys, revoke_key
 from gateway.live.keys import ROLES
@@ -214,6 +216,32 @@ def flags_show(id: Annotated[str, typer.Argument(help="The answer's x-request-id
         raise fail(str(error)) from None
     if not found:
         raise fail(f"no flagged exchange has the id {id!r}; `wardgate flags list` shows those that are kept")
+
+
+@app.command(epilog="Example: wardgate export --config wardgate.yaml --format dpo --out sets/dpo --since 30d")
+def export(
+    config: ConfigOption,
+    *,
+    format: Annotated[str, typer.Option(help="sft, sft-pc, dpo, kto, reward, grpo or guard.")],
+    out: Annotated[Path, typer.Option(help="A folder that is not there yet.")],
+    axolotl: Annotated[bool, typer.Option("--axolotl", help="As Axolotl reads it: sft and dpo.")] = False,
+    tenant: Annotated[str, typer.Option(help="One tenant's cases alone.")] = "",
+    policy: Annotated[str, typer.Option(help="Name, or name@hash.")] = "",
+    category: Annotated[str, typer.Option(help="Of the guards, or as a reviewer corrected it.")] = "",
+    since: Annotated[str | None, typer.Option(help="Decided since: a time, or an age (30m, 2h, 7d).")] = None,
+    validation: Annotated[float, typer.Option(min=0, max=1, help="Share of the conversations.")] = 0.1,
+    cap: Annotated[int, typer.Option(min=1, help="Samples of one end user at most.")] = 100,
+    licence: Annotated[str, typer.Option(help="Written into the manifest.")] = "unspecified",
+) -> None:
+    """Make a training set of what people have decided."""
+    document, kind = read_config(config).document, f"axolotl-{format}" if axolotl else format
+    terms = {"tenant": tenant, "policy": policy, "category": category, "licence": licence}
+    try:
+        request = request_of(kind, since=since, validation=validation, cap=cap, **terms)
+        manifest = export_cases(Settings.read(), document, request, out)
+    except (ExportError, Unreachable) as error:
+        raise fail(str(error)) from None
+    print_summary(manifest, out)
 
 
 @audit.command("verify", epilog="Example: wardgate audit verify")

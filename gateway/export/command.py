@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from gateway.export.formats import Format, formats
 from gateway.export.redaction import Redactors
 from gateway.flags_view import parse_since
 from gateway.reach import ask
-from gateway.review.case import Matter
+from gateway.review.case import Matter, Source, State
 from gateway.review.ledger import Ledger
 from gateway.review.queue import ReviewQueue
 from gateway.review.texts import Texts
@@ -27,6 +27,10 @@ from gateway.settings import Settings
 from gateway.vault import BadMasterKey, Vault, masters, vault_of
 from guards.policy import Document
 from guards.verdict import CATEGORIES
+
+WAITING: tuple[State, ...] = ("open", "leased", "deciding")
+AUDITS: tuple[Source, ...] = ("audit",)
+PAGE = 5000
 
 
 def export_cases(settings: Settings, document: Document, request: Request, out: Path) -> dict[str, Any]:
@@ -49,18 +53,33 @@ async def _export(
     """The ledger tells of it before anybody can have it."""
     now, ledger = time.time(), Ledger(redis)
     queue, vault = ReviewQueue(redis, ledger), vault_of(redis, settings.encryption_keys)
-    cases = decided(queue, vault, request.filters.tenant)
+    tenants = tuple(tenant.name for tenant in document.tenants) or ("open",)
+    cases = judged(queue, vault, request.filters.tenant, tenants)
     manifest = await Exporter(request, Redactors.of(document)).write(cases, folder, now)
     await ledger.append(row(manifest, request, folder.target.name, now))
     folder.publish()
     return manifest
 
 
-async def decided(queue: ReviewQueue, vault: Vault, tenant: str) -> AsyncIterator[tuple[View, Matter | None]]:
-    """Every case with a decision in force, with its texts."""
+async def judged(
+    queue: ReviewQueue, vault: Vault, tenant: str, tenants: Sequence[str]
+) -> AsyncIterator[tuple[View, Matter | None]]:
+    """Every case with a decision in force, with its texts; and the audit samples that wait: they are held out too."""
     texts = Texts(queue, vault)
+    for each in (tenant,) if tenant else tenants:
+        async for view in waiting(queue, each):
+            yield view, await texts.of(view.case)
     async for view in queue.closed_since(tenant or None, 0.0):
         yield view, await texts.of(view.case)
+
+
+async def waiting(queue: ReviewQueue, tenant: str) -> AsyncIterator[View]:
+    """Audit samples that nobody has decided for good."""
+    start = 0
+    while some := await queue.list(tenant, states=WAITING, sources=AUDITS, offset=start, limit=PAGE):
+        for view in some:
+            yield view
+        start += PAGE
 
 
 def row(manifest: dict[str, Any], request: Request, name: str, now: float) -> dict[str, Any]:

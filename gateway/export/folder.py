@@ -39,8 +39,11 @@ class Folder:
             raise ExportError(f"nothing can be written in {target.parent}: {error.strerror}") from None
 
     def write(self, name: str, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
-        """JSON lines. Their number, size in bytes and SHA-256."""
-        return self._keep(name, (orjson.dumps(row) + b"\n" for row in rows))
+        """JSON lines. Their number, size in bytes and SHA-256. ExportError where the disk is full."""
+        try:
+            return self._keep(name, (orjson.dumps(row) + b"\n" for row in rows))
+        except OSError as error:
+            raise ExportError(f"{self.target} could not be written: {error.strerror}") from None
 
     def manifest(self, data: dict[str, Any]) -> None:
         self._keep("manifest.json", [orjson.dumps(data, option=orjson.OPT_INDENT_2) + b"\n"])

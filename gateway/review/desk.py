@@ -75,7 +75,7 @@ class Desk:
     ) -> None:
         self._queue = queue
         self._opened = Opened(Texts(queue, vault), Earlier(queue), plans)
-        self._trail = Trail(ledger, queue, clock)
+        self._trail = Trail(ledger, clock)
         self._history = History(flags, queue)
         self._figures = Figures(queue)
         self._changes = changes

@@ -175,6 +175,8 @@ class ReviewQueue:
 
     async def _chained(self, script: Any, args: list[Any], row: dict[str, Any]) -> Any:
         """Run a script that appends a row to the ledger, again while others append theirs."""
+        tenant: Any = await self._redis.hget(self._key("case", row["case"]), "tenant")
+        row = {**row, "tenant": text(tenant or b"")}
         for _ in range(TRIES):
             link = await self._ledger.link(row)
             keys = [self._prefix, *self._ledger.keys]

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from gateway.errors import InvalidRequest
 from gateway.review.ledger import Ledger
 from gateway.review.person import Person
-from gateway.review.queue import ReviewQueue
 
 Kind = Literal["access", "reveal"]
 ID = re.compile(r"\d{1,20}(-\d{1,20})?")
@@ -21,7 +20,6 @@ class Trail:
     """Rows are written before what they tell of happens."""
 
     ledger: Ledger
-    queue: ReviewQueue
     clock: Callable[[], float]
 
     async def note(self, kind: Kind, person: Person, **what: str) -> None:
@@ -33,20 +31,8 @@ class Trail:
         """`{id, hash, row}`, the oldest first. The chain is one for all tenants: others' rows are None."""
         if after and not ID.fullmatch(after):
             raise InvalidRequest("`after` must be the id of a row.", param="after")
-        owners: dict[str, str] = {}
         found: list[dict[str, Any]] = []
         async for each in self.ledger.rows(f"({after}" if after else "-", count):
             row = each.body
-            own = await self._owner(row, owners) == tenant
-            found.append({"id": each.id, "hash": each.hash, "row": row if own else None})
+            found.append({"id": each.id, "hash": each.hash, "row": row if row.get("tenant") == tenant else None})
         return found
-
-    async def _owner(self, row: dict[str, Any], known: dict[str, str]) -> str | None:
-        """The tenant that a row is about; None: nobody knows any more."""
-        if "tenant" in row:
-            return str(row["tenant"])
-        case = str(row.get("case", ""))
-        if case not in known:
-            view = await self.queue.get(case)
-            known[case] = view.case.tenant if view else ""
-        return known[case] or None

@@ -198,3 +198,10 @@ def test_no_conversation_is_on_both_sides_and_none_changes_sides(
     part = export(cases[: len(cases) // 2], "sft", validation=share)
     assert openings(part["train.jsonl"]) <= train
     assert openings(part["validation.jsonl"]) <= validation
+
+
+def test_a_disk_that_fails_is_told_of(tmp_path: Path) -> None:
+    folder = Folder.beside(tmp_path / "set")
+    folder.work.rmdir()
+    with pytest.raises(ExportError, match="could not be written"):
+        folder.write("train.jsonl", [{"a": 1}])
