@@ -212,11 +212,11 @@ async def test_no_key_costs_a_round_trip(tmp_path: Path, redis_url: str, redis: 
     await KeyStore(redis).add(live("wg-live"))
     async with fake_vllm() as vllm, gateway(with_tenants(document(vllm.url), KEYLESS), tmp_path, redis_url) as url:
         await redis.config_resetstat()
-        for key in ("wg-live", "wrong") * 20:
+        for key in ("wg-live", "wrong") * 50:
             await ask_as(key, url)
         stats = await redis.info("commandstats")
-    assert stats.keys() <= {"cmdstat_get", "cmdstat_info", "cmdstat_config|resetstat", "cmdstat_ping", "cmdstat_hello"}
-    assert stats.get("cmdstat_get", {"calls": 0})["calls"] < 30  # the clock of the keys
+    busy = {name: each["calls"] for name, each in stats.items() if each["calls"] >= 50}
+    assert busy == {}  # but for the gateway's clocks, which ask a few times a second
 
 
 async def test_keys_are_made_and_revoked_while_workers_run(tmp_path: Path) -> None:

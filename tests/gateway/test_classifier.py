@@ -15,6 +15,7 @@ from openai.types import ModerationTextInputParam
 from redis.asyncio import Redis
 
 from gateway.live.flags import FlagLog
+from guards.review import NOTICE
 from tests.fakes import FakeVLLM, Reply, chat_frames, chat_json, fake_vllm, stream
 from tests.gateway.harness import EMAIL, ask, ask_stream, document, gateway
 
@@ -152,7 +153,7 @@ async def test_a_monitored_guard_changes_nothing(tmp_path: Path, redis_url: str)
 async def test_what_should_go_to_a_person_does_not_leave(tmp_path: Path, redis_url: str) -> None:
     async with serving(tmp_path, redis_url, judge("harm", {"escalate": 0.0}, "output")) as both:
         body = (await ask(both.url)).json()
-        assert body["choices"][0]["message"]["content"] == REFUSAL
+        assert body["choices"][0]["message"]["content"] == NOTICE
         assert body["wardgate"]["action"] == "escalate"
 
 

@@ -200,11 +200,20 @@ async def test_a_blocked_answer_cannot_be_continued(tmp_path: Path, redis_url: s
         assert body["id"] != "resp_raw"
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/resp_1"), ("POST", "/resp_1/cancel"), ("DELETE", "/resp_1")])
-async def test_stored_answers_are_not_handed_out(method: str, path: str, tmp_path: Path, redis_url: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "path", "said"),
+    [
+        ("GET", "/resp_1", (404, "review_not_found")),
+        ("POST", "/resp_1/cancel", (404, "unknown_path")),
+        ("DELETE", "/resp_1", (405, "method_not_allowed")),
+    ],
+)
+async def test_stored_answers_are_not_handed_out(
+    method: str, path: str, said: tuple[int, str], tmp_path: Path, redis_url: str
+) -> None:
     async with served(echoing, tmp_path, redis_url) as both, httpx.AsyncClient() as client:
         answer = await client.request(method, both.url + PATH + path)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_path")
+        assert (answer.status_code, answer.json()["error"]["code"]) == said
         assert both.vllm.requests == []
 
 
