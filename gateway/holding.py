@@ -49,8 +49,8 @@ class Opening:
     source: Source
     deliver: Deliver
     matter: Matter
-    answer_id: str = ""
-    """Of the held answer."""
+    answer_ids: tuple[str, ...] = ()
+    """Under which a client may know the held answer."""
     probability: float | None = None
 
 
@@ -188,16 +188,17 @@ class Holding:
         run, escalation = self.run, self.policy.escalation
         matter = await self._considered(raw, stream=stream)
         if run.judging.escalated:
-            await self._keep(matter, str(raw.get("id") or ""))
+            await self._keep(matter, raw)
         await run.record.keep(filter_.untold(), end=True)
         if not run.exchange.case or escalation.deliver != "wait":
             return None
         return await self._decided(escalation.wait, stream=stream)
 
-    async def _keep(self, matter: Matter, answer_id: str) -> None:
+    async def _keep(self, matter: Matter, raw: dict[str, Any]) -> None:
         run, escalation = self.run, self.policy.escalation
+        ids = tuple({str(body["id"]) for body in (raw, matter.refused) if body and body.get("id")})
         try:
-            opening = Opening(run.exchange, self.policy, "guard", escalation.deliver, matter, answer_id)
+            opening = Opening(run.exchange, self.policy, "guard", escalation.deliver, matter, ids)
             run.exchange.case = await self.cases.open(opening)
             run.notice = escalation.notice
         except CaseNotOpened:  # nobody will look at it: it is blocked

@@ -56,8 +56,8 @@ class Case:
     """With which it came into the sample; None: it was no lot."""
     user: str = ""
     """The application's name for its end user, as a digest."""
-    answer_id: str = ""
-    """Id of the answer that the client got in place of the held one."""
+    answer_ids: tuple[str, ...] = ()
+    """Ids of the answer that the client got in place of the held one."""
 
     def dump(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -65,7 +65,7 @@ class Case:
     @classmethod
     def load(cls, data: bytes | str) -> Case:
         raw: dict[str, Any] = orjson.loads(data)
-        return cls(**{**raw, "categories": tuple(raw["categories"])})
+        return cls(**{**raw, "categories": tuple(raw["categories"]), "answer_ids": tuple(raw["answer_ids"])})
 
     @property
     def blind(self) -> bool:

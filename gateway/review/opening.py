@@ -81,5 +81,5 @@ def case_of(opening: Opening, now: float) -> Case:
         second=worst >= SEVERE or drawn("second", id, review.second_share),
         probability=opening.probability,
         user=user_digest(x.tenant, x.request),
-        answer_id=opening.answer_id,
+        answer_ids=opening.answer_ids,
     )

@@ -79,7 +79,7 @@ class ReviewQueue:
         rank = ms((case.deadline or case.opened + DAY) - BOOST[max(0, min(case.severity, 3))])
         deadline = ms(case.deadline) if case.deadline is not None else ""
         terms = [rank, case.reviews, ms(case.undo), int(case.second), deadline, ms(case.opened)]
-        rest = [case.answer_id, case.user]
+        rest = [" ".join(case.answer_ids), case.user]
         return bool(await self._run(self._open, [case.id, case.tenant, case.dump(), matter, *terms, *rest]))
 
     # -- people take them
@@ -286,7 +286,7 @@ class ReviewQueue:
         found = await self.get(case)
         if found is None:
             return False
-        return bool(await self._run(self._forget, [case, found.case.answer_id, found.case.user]))
+        return bool(await self._run(self._forget, [case, " ".join(found.case.answer_ids), found.case.user]))
 
     async def _views(self, ids: Sequence[str]) -> Views:
         pipe = self._redis.pipeline(transaction=False)

@@ -106,13 +106,13 @@ if ARGV[10] ~= '' then
 end
 redis.call('ZADD', key('open', t), ARGV[6], id)
 redis.call('ZADD', key('opened', t), ARGV[11], id)
-if ARGV[12] ~= '' then redis.call('HSET', key('answers', t), ARGV[12], id) end
+for answer in string.gmatch(ARGV[12], '%S+') do redis.call('HSET', key('answers', t), answer, id) end
 if ARGV[13] ~= '' then redis.call('SADD', key('user', t, ARGV[13]), id) end
 ready(id)
 changed(id)
 return 1
 """
-"""ARGV from 2: id, tenant, case, matter, rank, reviews, undo, second, deadline, opened, answer id, user."""
+"""ARGV from 2: id, tenant, case, matter, rank, reviews, undo, second, deadline, opened, answer ids, user."""
 
 CLAIM = """
 local t, reviewer, level, wanted, lease = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
@@ -296,12 +296,12 @@ for _, name in ipairs({'open', 'opened', 'closed'}) do redis.call('ZREM', key(na
 redis.call('ZREM', key('due'), id)
 redis.call('ZREM', P .. ':closed', id)
 redis.call('SREM', key('deciding', t), id)
-redis.call('HDEL', key('answers', t), ARGV[3])
+for answer in string.gmatch(ARGV[3], '%S+') do redis.call('HDEL', key('answers', t), answer) end
 if ARGV[4] ~= '' then redis.call('SREM', key('user', t, ARGV[4]), id) end
 redis.call('DEL', key('case', id), key('reviews', id), key('seen', id), key('done', id), key('skips', id))
 return 1
 """
-"""ARGV from 2: id, answer id, user."""
+"""ARGV from 2: id, answer ids, user."""
 
 
 def script(body: str, *, links: bool = False) -> str:

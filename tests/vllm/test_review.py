@@ -53,10 +53,13 @@ def edit(page: Page, url: str) -> None:
     page.locator("form input:not([type=hidden])").first.fill("ann")
     page.keyboard.press("Enter")
     page.wait_for_url("**/queue")
+    page.wait_for_selector("body[data-ready]")
     page.keyboard.press("n")
     page.wait_for_url("**/cases/**")
+    page.wait_for_selector("body[data-ready]")
     expect(page.locator(".judged .said").first).to_contain_text("Project Titan")
     page.keyboard.press("3")
+    page.keyboard.press("e")
     box = page.locator("textarea:visible").first
     expect(box).to_be_focused()
     box.fill(EDITED)

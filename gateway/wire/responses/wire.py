@@ -34,6 +34,8 @@ class ResponsesWire:
     """
 
     owner: str = ""
+    own: str = field(default_factory=lambda: secrets.token_hex(16))
+    """How the id ends that stands in the place of a withheld answer's, wherever it is told."""
     teller: Teller = field(default_factory=Teller)
 
     @classmethod
@@ -80,7 +82,7 @@ class ResponsesWire:
         return out
 
     def refused(self, ask: Ask) -> bytes:
-        head = refusal.head(ask, self.prefix + secrets.token_hex(16))
+        head = refusal.head(ask, self.prefix + self.own)
         body = refusal.filtered(head, [refusal.refused_message(ask)])
         return orjson.dumps({**body, "wardgate": ask.findings()})
 
@@ -98,4 +100,4 @@ class ResponsesWire:
         return frame("error", orjson.dumps(event))
 
     def answer(self, ask: Ask, judge: Judge, *, guarded: bool) -> ResponsesAnswer:
-        return ResponsesAnswer(ask, judge, guarded, self.teller, self.prefix + secrets.token_hex(16))
+        return ResponsesAnswer(ask, judge, guarded, self.teller, self.prefix + self.own)

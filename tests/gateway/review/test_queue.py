@@ -328,14 +328,14 @@ async def test_what_waits_is_counted_and_listed(room: Room) -> None:
 
 
 async def test_a_held_answer_leads_to_its_case_and_an_end_user_to_his(room: Room) -> None:
-    case = await room.open(answer_id="chatcmpl-1", user="u1")
+    case = await room.open(answer_ids=("chatcmpl-1",), user="u1")
     assert await room.queue.by_answer("acme", "chatcmpl-1") == case.id
     assert await room.queue.by_answer("other", "chatcmpl-1") is None
     assert await room.queue.by_user("acme", "u1") == [case.id]
 
 
 async def test_a_forgotten_case_leaves_nothing_but_the_ledger(room: Room) -> None:
-    case = await room.open(answer_id="chatcmpl-1", user="u1")
+    case = await room.open(answer_ids=("chatcmpl-1",), user="u1")
     await room.decide("block", "ann")
     assert await room.queue.forget(case.id)
     assert not await room.queue.forget(case.id)
@@ -348,6 +348,6 @@ async def test_a_forgotten_case_leaves_nothing_but_the_ledger(room: Room) -> Non
 
 
 async def test_all_keys_lie_in_one_slot(room: Room) -> None:
-    await room.open(answer_id="a", user="u")
+    await room.open(answer_ids=("a",), user="u")
     await room.decide("block", "ann")
     assert {text(key).split("}")[0] for key in await room.redis.keys("*")} == {"{wardgate"}

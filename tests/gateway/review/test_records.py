@@ -55,7 +55,7 @@ async def test_one_end_users_records_go_and_nobody_elses(redis: Redis) -> None:
     room, now = records(redis), time.time()
     for id, user in (("a", USER), ("b", USER), ("c", digest_of("acme", "4712"))):
         await room.flags.append(part(id, now, user))
-    await room.queue.open(replace(CASE, user=USER, answer_id="chatcmpl-1"), b"secret")
+    await room.queue.open(replace(CASE, user=USER, answer_ids=("chatcmpl-1",)), b"secret")
     assert await room.forget("acme", "4711", "cli:ada") == Gone(2, 1)
     assert [h["id"] for h in await room.flags.list(10)] == ["c"]
     assert await room.queue.get(CASE.id) is None
