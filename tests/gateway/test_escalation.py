@@ -23,7 +23,7 @@ from gateway.review.queue import ReviewQueue
 from tests.fakes import Reply, chat_frames, chat_json, fake_vllm, stream
 from tests.fakes_messages import saying as messages_saying
 from tests.fakes_messages import text
-from tests.gateway.harness import CHAT, EMAIL, ask, ask_stream, document, gateway, until
+from tests.gateway.harness import CHAT, EMAIL, ask, ask_stream, document, gateway, request, until
 
 ESCALATE: Mapping[str, object] = {
     "name": "codename",
@@ -212,6 +212,23 @@ async def test_a_request_that_waits_gets_the_decided_answer(
         assert (got.text(), got.ends[0]) == (f"Listen. {REDACTED}", "stop")
     else:
         assert got.json()["choices"][0]["message"]["content"] == REDACTED
+
+
+async def test_a_stream_that_waits_shows_that_it_lives(
+    tmp_path: Path, redis_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.holding.KEEP_ALIVE", 0.1)
+    async with (
+        fake_vllm(saying(SECRET)) as vllm,
+        gateway(document(vllm.url, ESCALATE, **policy("wait", wait="500ms")), tmp_path, redis_url) as url,
+        httpx.AsyncClient() as client,
+        client.stream("POST", url + CHAT, json=request("Hello", stream=True)) as answer,
+    ):
+        raw = (await answer.aread()).decode()
+    assert '"case":"case_' in raw
+    assert raw.count(": waiting for a person\n\n") >= 3
+    assert NOTICE in raw
+    assert "Titan" not in raw
 
 
 async def test_nobody_decides_in_time_and_the_notice_comes(tmp_path: Path, redis_url: str, redis: Redis) -> None:
