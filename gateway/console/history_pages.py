@@ -81,7 +81,7 @@ class HistoryPages:
             severe=bool(severe),
             strip=words(severe[0]).capitalize() if severe else "",
             reveal=f"/console/flags/{quote(str(flag['id']), safe='')}/reveal",
-            facts=[(name.capitalize(), str(flag[name])) for name in FACTS if flag.get(name) is not None],
+            facts=[(name.capitalize(), fact(flag[name])) for name in FACTS if flag.get(name) is not None],
         )
 
     async def reveal(self, request: Request) -> Response:
@@ -91,6 +91,11 @@ class HistoryPages:
 
 
 FACTS = ("time", "tenant", "model", "policy", "route", "outcome", "took")
+
+
+def fact(value: object) -> str:
+    """Of times spent, which are the only numbers, milliseconds."""
+    return f"{value * 1e3:.1f} ms" if isinstance(value, float) else str(value)
 
 
 def id_of(request: Request) -> str:
