@@ -44,11 +44,9 @@ def destroy_key(settings: Settings, tenant: str) -> bool:
     """Whether there was one."""
 
     async def go(redis: Redis) -> bool:
-        had = await vault_of(redis, settings.encryption_keys).destroy(tenant)
-        if had:
-            row = {"kind": "key_destroyed", "tenant": tenant, "actor": actor(), "at": time.time()}
-            await Ledger(redis).append(row)
-        return had
+        row = {"kind": "key_destroyed", "tenant": tenant, "actor": actor(), "at": time.time()}
+        await Ledger(redis).append(row)  # first: what is done must be told, should this process end in between
+        return await vault_of(redis, settings.encryption_keys).destroy(tenant)
 
     return ask(settings, go)
 

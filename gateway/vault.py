@@ -1,10 +1,12 @@
 """Texts at rest: sealed with a key of their tenant's, which itself is sealed with a key from the environment.
 
-AES-256-GCM (NIST SP 800-38D). Destroying a tenant's key makes all of its texts unreadable, wherever copies of them lie.
+AES-256-GCM (NIST SP 800-38D). Destroying a tenant's key makes all of its texts unreadable, but for whoever has both a
+master key and a backup of Redis from before.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import secrets
@@ -25,6 +27,10 @@ KEY = 32
 """Bytes."""
 REMEMBERED = 60.0
 """Seconds for which a process goes on with a key that was destroyed elsewhere."""
+PATIENCE = 1.0
+"""Seconds that a text waits for a Redis that does not answer."""
+BACKOFF = 2.0
+"""Seconds for which nobody asks it again."""
 CREATE = """
 redis.call('HDEL', KEYS[1], 'destroyed')
 redis.call('HSETNX', KEYS[1], 'key', ARGV[1])
@@ -115,9 +121,11 @@ class SealingVault:
         if key and self._clock() - at < REMEMBERED:
             return key
         try:
-            found: Any = await self._redis.hget(self._name(tenant), "key")
+            async with asyncio.timeout(PATIENCE):
+                found: Any = await self._redis.hget(self._name(tenant), "key")
         except (RedisError, OSError):
             if key:  # what is flagged must be kept while Redis is away, and sealed
+                self._keys[tenant] = (self._clock() - REMEMBERED + BACKOFF, key)
                 return key
             raise
         if found is None and not create:

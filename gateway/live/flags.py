@@ -28,6 +28,7 @@ Head = dict[str, Any]
 Heads = list[Head]  # inside FlagLog, `list` is its method
 Parts = list[dict[str, Any]]
 Names = list[str]
+Aged = list[tuple[float, Head]]
 
 
 class FlagLog:
@@ -76,23 +77,30 @@ class FlagLog:
         """Ids of the flags of one end user, by his digest."""
         return sorted(text(id) for id in await self._redis.smembers(self._users(user)))
 
-    async def before(self, at: float, limit: int = 1000) -> Heads:
-        """The oldest flags, as `list` has them, of exchanges that began before this."""
-        found = await self._redis.zrange(self._index, "-inf", repr(at), byscore=True, offset=0, num=limit)
-        return await self._heads([text(name) for name in found if isinstance(name, bytes | str)])
+    async def before(self, at: float, offset: int = 0, limit: int = 1000) -> Aged:
+        """The starts and heads of exchanges that began before this, the oldest first."""
+        found = await self._redis.zrange(self._index, "-inf", repr(at), byscore=True, offset=offset, num=limit)
+        names = [text(name) for name in found if isinstance(name, bytes | str)]
+        starts = [float(name.partition("/")[0]) for name in names]
+        return [*zip(starts, await self._heads(names), strict=True)]
 
-    async def forget(self, id: str) -> bool:
-        """Every exchange that bore the id; whether there was one."""
-        exchanges = by_exchange(await self._redis.hgetall(self._key(id)))
-        users = {str(u) for parts in exchanges.values() if (u := merged(parts, "head").get("user"))}
+    async def forget(self, id: str, *, at: float | None = None, user: str = "") -> int:
+        """Exchanges that bore the id: all, or the one that began at `at`, or those of `user`; how many there were."""
+        fields = await self._redis.hgetall(self._key(id))
+        exchanges = by_exchange(fields)
+        whose = {start: str(merged(parts, "head").get("user") or "") for start, parts in exchanges.items()}
+        going = {start for start, of in whose.items() if at in (None, start) and user in ("", of)}
+        parts = [name for name in fields if float(text(name).partition("/")[0]) in going]
+        staying = {of for start, of in whose.items() if start not in going}
         pipe = self._redis.pipeline(transaction=True)
-        pipe.delete(self._key(id))
-        for at in exchanges:
-            pipe.zrem(self._index, f"{at!r}/{id}")
-        for user in users:
-            pipe.srem(self._users(user), id)
+        for name in parts:
+            pipe.hdel(self._key(id), text(name))
+        for start in going | ({at} if at is not None else set()):
+            pipe.zrem(self._index, f"{start!r}/{id}")
+        for of in ({whose[start] for start in going} | {user}) - staying - {""}:
+            pipe.srem(self._users(of), id)
         await pipe.execute()
-        return bool(exchanges)
+        return len(going)
 
     async def _opened(self, parts: Parts) -> Parts:
         """With their texts unsealed."""

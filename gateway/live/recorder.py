@@ -16,7 +16,7 @@ from gateway.exchange import FlagPart
 from gateway.live.flags import FlagLog
 from gateway.live.sealing import Sealing
 from gateway.live.spool import Spool
-from gateway.vault import PlainVault
+from gateway.vault import Destroyed, PlainVault
 
 LOG = logging.getLogger(__name__)
 
@@ -64,6 +64,9 @@ class Recorder:
         except (OSError, RedisError) as error:
             LOG.error("a flag could be kept neither in Redis nor in the spool: %s", error)
             raise FlagNotDurable("The flag log is unavailable.") from error
+        except Destroyed as error:  # the tenant's key is sealed with a master key that is not here
+            LOG.error("a flag cannot be sealed: %s", error)
+            raise FlagNotDurable("The flag log cannot seal this exchange.") from error
         except orjson.JSONEncodeError as error:  # nested too deeply, numbers past 64 bits
             LOG.error("a flag cannot be written as JSON: %s", error)
             raise FlagNotDurable("The flag log cannot hold this exchange.") from error

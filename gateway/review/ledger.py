@@ -115,16 +115,25 @@ class Ledger:
     async def verify(self) -> Finding | None:
         """Compute every hash anew; None: nothing was touched."""
         count, head = await self.head()
-        number, before = 0, ""
+        number, before, last = 0, "", ""
         async for row in self.rows():
             number += 1
-            if number > count:
-                return None  # appended since the head was read
             if row.hash != chained(before, row.data):
                 return Finding(number, row.id, "was changed, or a row before it was changed, removed or put in")
-            before = row.hash
-        if number < count or before != head:
+            before, last = row.hash, row.id
+            if number == count and before != head:
+                return Finding(number, last, "is not the row that the head names: rows were written anew")
+        if number < count:
             return Finding(number + 1, "", f"is missing: {count} rows were written, {number} are there")
+        return await self._surplus(number, last, before) if number > count else None
+
+    async def _surplus(self, number: int, last: str, hash: str) -> Finding | None:
+        """Rows past the head that was read first: appended meanwhile, or put in by somebody who left the head alone."""
+        count, head = await self.head()
+        if number > count:
+            return Finding(count + 1, "", f"was put in: {count} rows were written, {number} are there")
+        if number == count and hash != head:
+            return Finding(number, last, "is not the row that the head names: rows were written anew")
         return None
 
 

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -48,7 +47,7 @@ class Records:
         flags = await self.flags.of_user(digest)
         row = {"kind": "forgotten", "tenant": tenant, "user": digest, "actor": actor, "at": self.clock()}
         await self.ledger.append({**row, "flags": len(flags), "cases": len(cases)})
-        gone = Gone(sum([await self.flags.forget(id) for id in flags]), 0)
+        gone = Gone(sum([await self.flags.forget(id, user=digest) for id in flags]), 0)
         return Gone(gone.flags, sum([await self.queue.forget(id) for id in cases]))
 
     async def sweep(self, plans: Plans) -> Gone:
@@ -56,10 +55,7 @@ class Records:
         kept = {p.name: p.review.retention for p in plans.plan.document.policies}
         default, now = Review().retention, self.clock()
         youngest = now - min([*kept.values(), default])
-        flags = 0
-        for head in await self.flags.before(youngest):
-            if now - moment(head) > kept.get(name_of(head.get("policy")), default):
-                flags += await self.flags.forget(str(head["id"]))
+        flags = await self._sweep_flags(kept, default, now)
         cases = 0
         old = [
             v async for v in self.queue.closed_since(None, 0.0) if v.closed_at is not None and v.closed_at < youngest
@@ -71,6 +67,17 @@ class Records:
             row = {"kind": "forgotten", "actor": "retention", "at": now, "flags": flags, "cases": cases}
             await self.ledger.append(row)
         return Gone(flags, cases)
+
+    async def _sweep_flags(self, kept: dict[str, float], default: float, now: float) -> int:
+        """Page by page: of the oldest flags, many may be of a policy that keeps them for long."""
+        gone, staying = 0, 0
+        while page := await self.flags.before(now - min([*kept.values(), default]), staying):
+            for at, head in page:
+                if now - at > kept.get(name_of(head.get("policy")), default):
+                    gone += await self.flags.forget(str(head["id"]), at=at)
+                else:
+                    staying += 1
+        return gone
 
     async def sweep_forever(self, plans: Plans) -> None:
         """Every process may do it at once."""
@@ -85,7 +92,3 @@ class Records:
 
 def name_of(policy: Any) -> str:
     return str(policy or "").partition("@")[0]
-
-
-def moment(head: dict[str, Any]) -> float:
-    return datetime.fromisoformat(str(head["time"])).timestamp()

@@ -98,6 +98,48 @@ async def test_what_was_touched_is_found(redis: Redis, change: Change, number: i
     assert finding.number == number
 
 
+async def test_a_row_put_in_at_the_end_is_found(redis: Redis) -> None:
+    ledger = await filled(redis)
+    await redis.xadd(STREAM, {"data": b"{}", "hash": b"0"})
+    assert (await ledger.verify() or pytest.fail("not found")).number == 6
+
+
+async def test_a_row_that_fits_but_that_the_head_does_not_know_is_found(redis: Redis) -> None:
+    ledger = await filled(redis)
+    _, head = await ledger.head()
+    await redis.xadd(STREAM, {"data": b"{}", "hash": chained(head, b"{}")})
+    assert (await ledger.verify() or pytest.fail("not found")).number == 6
+
+
+@pytest.mark.parametrize("rows", [5, 6])
+async def test_a_chain_written_anew_is_found_by_the_head(redis: Redis, rows: int) -> None:
+    ledger, before = await filled(redis), ""
+    await redis.delete(STREAM)
+    for i in range(rows):
+        before = chained(before, data := orjson.dumps({"number": i + 100}))
+        await redis.xadd(STREAM, {"data": data, "hash": before})
+    assert (await ledger.verify() or pytest.fail("not found")).number == 5
+
+
+async def test_rows_without_a_head_are_found(redis: Redis) -> None:
+    ledger = await filled(redis)
+    await redis.delete(ledger.keys[1])
+    assert (await ledger.verify() or pytest.fail("not found")).number == 1
+
+
+async def test_rows_that_come_while_others_verify_are_no_finding(redis: Redis) -> None:
+    ledger = await filled(redis)
+
+    async def come() -> None:
+        for i in range(200):
+            await ledger.append({"number": i})
+
+    coming = asyncio.create_task(come())
+    while not coming.done():
+        assert await ledger.verify() is None
+    await coming
+
+
 async def test_a_script_that_links_to_an_old_head_does_nothing(redis: Redis) -> None:
     ledger = await filled(redis)
     link = await ledger.link({"kind": "access"})

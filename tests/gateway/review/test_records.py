@@ -82,6 +82,35 @@ async def test_what_is_older_than_the_policy_says_goes(redis: Redis) -> None:
     assert await room.sweep(plans("7d")) == Gone(0, 0)
 
 
+async def test_others_who_used_the_same_request_id_keep_their_flags(redis: Redis) -> None:
+    room, now = records(redis), time.time()
+    await room.flags.append(part("same", now - 2, USER))
+    await room.flags.append(part("same", now - 1, digest_of("other", "4711")))
+    await room.flags.append(part("same", now))
+    assert await room.forget("acme", "4711", "cli:ada") == Gone(1, 0)
+    assert len(await room.flags.list(10)) == 2
+    assert await room.flags.of_user(USER) == []
+    assert await room.flags.of_user(digest_of("other", "4711")) == ["same"]
+
+
+async def test_a_new_flag_that_bears_an_old_ones_id_stays(redis: Redis) -> None:
+    room, now = records(redis), time.time()
+    await room.flags.append(part("same", now - 9 * DAY, USER))
+    await room.flags.append(part("same", now, USER))
+    assert await room.sweep(plans("7d")) == Gone(1, 0)
+    assert len(await room.flags.list(10)) == 1
+    assert await room.flags.of_user(USER) == ["same"]
+
+
+async def test_flags_that_stay_do_not_hide_those_that_must_go(redis: Redis) -> None:
+    room, now = records(redis), time.time()
+    for i in range(1001):
+        await room.flags.append(part(f"stays{i}", now - 50 * DAY - i, policy="other@1"))
+    await room.flags.append(part("goes", now - 9 * DAY))
+    assert await room.sweep(plans("7d")) == Gone(1, 0)
+    assert await room.flags.show("goes") is None
+
+
 async def test_an_open_case_stays_however_old(redis: Redis) -> None:
     room = records(redis)
     await room.queue.open(replace(CASE, opened=1.0, deadline=None), b"")
