@@ -83,6 +83,11 @@ class Access:
         self._metrics = metrics
         self._roster: Roster | None = None
 
+    def knows(self, tenant: str) -> bool:
+        """Whether the config has the tenant; without tenants everybody is the open gateway's."""
+        tenants = self._plans.plan.document.tenants
+        return tenant in {t.name for t in tenants} if tenants else tenant == OPEN
+
     def caller(self, scope: Scope, roles: Collection[Role] = ROLES) -> Caller:
         """Whoever asks; UnknownKey, or RoleNotAllowed where the key is for something else."""
         return self._caller(self._plans.plan, scope, roles)

@@ -177,7 +177,7 @@ class Reviewing:
     @classmethod
     def build(cls, redis: Redis, vault: Vault, plans: Plans, flags: FlagLog, metrics: Metrics) -> Reviewing:
         ledger = Ledger(redis)
-        queue = ReviewQueue(redis, ledger)
+        queue = ReviewQueue(redis, ledger, vault=vault)
         outputs = Outputs(queue, vault)
         dispatcher = Dispatcher(redis, plans, queue, outputs, metrics, tick=TICK)
         changes = Changes(redis, queue.changes)

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gateway.errors import UpstreamBroken
 from gateway.exchange import Exchange
 from gateway.review.case import Deliver, Matter, Source, new_id
+from gateway.review.paths import swap
+from gateway.scoring import answer_texts
 from gateway.upstream.protocol import Answer
-from gateway.wire.assembly import assembled, left, rest
+from gateway.wire.assembly import CONTINUED, assembled, left, rest
+from gateway.wire.calls import CallJudge
 from gateway.wire.chat_frames import parse_chunk
 from gateway.wire.judge import Judge
 from gateway.wire.media import without_media
@@ -54,14 +57,19 @@ class Opening:
     probability: float | None = None
 
 
+class Decided(NamedTuple):
+    answer: dict[str, Any] | None
+    """None: nothing may leave, or can."""
+
+
 class Cases(Protocol):
     """Whoever keeps cases."""
 
     async def open(self, opening: Opening) -> str:
         """The case's id, once it is durable; CaseNotOpened otherwise."""
 
-    async def final(self, case: str, seconds: float) -> dict[str, Any] | None:
-        """The answer as a person decided, waited for; None while it is not decided."""
+    async def final(self, case: str, seconds: float) -> Decided | None:
+        """What a person decided, waited for; None while nobody has."""
 
 
 @dataclass(slots=True)
@@ -77,6 +85,10 @@ class Holding:
     size: int = 0
     choices: set[int] = field(default_factory=set)
     """Those that wait."""
+    filter: AnswerFilter | None = None
+    """Of a stream that is under way."""
+    noted: bool = False
+    """A case was opened of an answer that leaves."""
 
     @property
     def keeps(self) -> bool:
@@ -99,7 +111,7 @@ class Holding:
 
     def tell(self, data: bytes) -> None:
         """Bytes that leave."""
-        if self.policy.escalation.deliver == "wait":
+        if self.policy.escalation.deliver == "wait" and data != WAITING:
             self.sent.append(data)
 
     def takes(self, filter_: AnswerFilter, choices: Sequence[int]) -> bool:
@@ -129,12 +141,12 @@ class Holding:
         stream = bool(self.run.exchange.request.get("stream"))
         raw = await self._stream(answer) if stream else parse_chunk(await self.run.read_whole(answer))
         body = deepcopy(raw)
-        blocked = (await self.run.judge_whole(body, filter_))[1]
+        await self.run.judge_whole(body, filter_)
         if self.run.judging.escalated:
             await self.whole(raw, filter_, stream=stream)
             return
         await self.run.record.keep(filter_.untold(), end=True)
-        await self.run.refuse_whole(body, filter_, blocked or choices_of(body), stream=stream)
+        await self.run.refuse_whole(body, filter_, choices_of(body), stream=stream)
 
     async def _stream(self, answer: Answer) -> dict[str, Any]:
         if answer.content_type != "text/event-stream":
@@ -148,28 +160,37 @@ class Holding:
         return self._assembled()
 
     def _assembled(self) -> dict[str, Any]:
-        for payload in self.frames:
-            if payload.startswith(b'{"error"'):
-                raise UpstreamBroken("The upstream reported an error in the middle of its answer.")
         if self.size > LARGEST:
             raise UpstreamBroken("The answer is too long to wait for a person.")
         return assembled(self.run.exchange.route, self.frames)
 
     async def whole(self, raw: dict[str, Any], filter_: AnswerFilter, *, stream: bool) -> None:
         """Nothing has left yet: a case is opened of the answer, and the client told."""
-        final = await self._open(raw, filter_, stream=stream)
+        matter, final = await self._open(raw, filter_, stream=stream)
         if final is not None and not stream:
             await self.run.sender.answer(final)
         elif final is not None and (data := self._rest(final)) is not None:
             await self.run.sender.last(data + filter_.ending())
         else:
-            await self.run.refuse_whole(raw, filter_, choices_of(raw), stream=stream)
+            await self._withhold(matter, stream=stream)
+
+    async def _withhold(self, matter: Matter, *, stream: bool) -> None:
+        """Nothing but the notice, or the refusal, in an answer that all guards have seen."""
+        run, policy = self.run, self.policy
+        if not run.notice and policy.on_block == "error":
+            raise run.filtered("The answer was blocked by the content policy.", "completion")
+        if stream:
+            await run.sender.last(run.wire.refused_stream(run.ask()))
+        elif matter.refused is None:
+            await run.sender.whole(run.wire.refused(run.ask()))
+        else:
+            await run.sender.answer(swap(matter.refused, policy.refusal, run.notice or policy.refusal))
 
     # -- the end of a stream of which something has left
 
     async def finish(self, filter_: AnswerFilter) -> None:
         """A case is opened of the whole; then the rest leaves, or the notice."""
-        final = await self._open(self._assembled(), filter_, stream=True)
+        final = (await self._open(self._assembled(), filter_, stream=True))[1]
         if final is not None and (data := self._rest(final)) is not None:
             await self.run.sender.last(data + filter_.ending())
             return
@@ -179,24 +200,29 @@ class Holding:
 
     def _rest(self, final: dict[str, Any]) -> bytes | None:
         route, findings = self.run.exchange.route, self.run.judging.findings()
+        if route not in CONTINUED:
+            return None
         return rest(route, {**final, "wardgate": findings}, left(route, self.sent) if self.sent else {})
 
     # -- the case
 
-    async def _open(self, raw: dict[str, Any], filter_: AnswerFilter, *, stream: bool) -> dict[str, Any] | None:
-        """Durable before anything leaves. The final answer, should it be there in time."""
+    async def _open(
+        self, raw: dict[str, Any], filter_: AnswerFilter, *, stream: bool
+    ) -> tuple[Matter, dict[str, Any] | None]:
+        """Durable before anything leaves. With the final answer, should it be there in time."""
         run, escalation = self.run, self.policy.escalation
-        matter = await self._considered(raw, stream=stream)
+        matter = await self._considered(raw)
         if run.judging.escalated:
             await self._keep(matter, raw)
         await run.record.keep(filter_.untold(), end=True)
         if not run.exchange.case or escalation.deliver != "wait":
-            return None
-        return await self._decided(escalation.wait, stream=stream)
+            return matter, None
+        return matter, await self._decided(escalation.wait, stream=stream)
 
     async def _keep(self, matter: Matter, raw: dict[str, Any]) -> None:
         run, escalation = self.run, self.policy.escalation
-        ids = tuple({str(body["id"]) for body in (raw, matter.refused) if body and body.get("id")})
+        own = f"chatcmpl-{run.exchange.id}"  # as the gateway names an answer to a chat that it writes itself
+        ids = tuple({own, *(str(body["id"]) for body in (raw, matter.refused) if body and body.get("id"))})
         try:
             opening = Opening(run.exchange, self.policy, "guard", escalation.deliver, matter, ids)
             run.exchange.case = await self.cases.open(opening)
@@ -208,32 +234,39 @@ class Holding:
         clock = self.run.judging.clock
         until = clock() + seconds
         while (remaining := until - clock()) > 0:
-            final = await self.cases.final(self.run.exchange.case, min(KEEP_ALIVE, remaining))
-            if final is not None:
-                return final
+            decided = await self.cases.final(self.run.exchange.case, min(KEEP_ALIVE, remaining))
+            if decided is not None:
+                return decided.answer
             if stream:
                 await self.run.sender.more(WAITING)
         return None
 
-    async def _considered(self, raw: dict[str, Any], *, stream: bool) -> Matter:
+    async def _considered(self, raw: dict[str, Any]) -> Matter:
         """The answer as it leaves if a person lets it, redactions made; and as it leaves if he does not.
 
         The guards see all of it: what one of them blocks further on needs no person.
         """
         run, lanes = self.run, self.run.guarded.output
-        judge = Judge(lanes.enforced.passing(), NOBODY, run.guarded.folder, "output")
+        judge = Judge(lanes.enforced.passing(), NOBODY, run.guarded.folder, "output", floor=RANK[Action.BLOCK])
+        judge.calls, judge.scored = CallJudge(lanes.calls, run.exchange.request), lanes.scored.acts
         body = deepcopy(raw)
         filter_ = run.wire.answer(run.ask(), judge, guarded=True)
         if filter_ is None:
             return self._of({}, None, None)
         blocked = filter_.whole(body)[1]
-        run.exchange.verdicts += [v for v in judge.verdicts if v.action is Action.BLOCK]
-        if stream and not lanes.scored.idle:
-            await run.score_answer(filter_, lanes.scored)
+        self._note_blocks(judge.verdicts)
+        if not lanes.scored.idle:
+            self._note_blocks(await lanes.scored.check(answer_texts(filter_, run.question), quiet=True))
         texts = {track.field: track.written.text for track in filter_.tracks()}
         refused = deepcopy(body)
         filter_.refuse_whole(refused, choices_of(refused))
         return self._of(texts, None if blocked else body, refused)
+
+    def _note_blocks(self, found: Sequence[Verdict]) -> None:
+        """What the exchange does not know yet."""
+        verdicts = self.run.exchange.verdicts
+        known = {(v.guard, v.category, v.field) for v in verdicts if v.action is Action.BLOCK}
+        verdicts += [v for v in found if v.action is Action.BLOCK and (v.guard, v.category, v.field) not in known]
 
     def _of(self, texts: dict[str, str], answer: dict[str, Any] | None, refused: dict[str, Any] | None) -> Matter:
         run, prompt = self.run, self.policy.system_prompt
@@ -248,8 +281,14 @@ class Holding:
 
         So it is under `deliver: release`, and of streams that are judged after they have left.
         """
-        if self.run.judging.escalated:
+        if self.run.judging.escalated and not self.noted:
+            self.noted = True
             await self._note(filter_, "guard", None)
+
+    async def abandoned(self) -> None:
+        """The stream broke off, or the client left: of what was to leave all the same, a case is opened now."""
+        if self.filter is not None and not self.choices and not self.noted:
+            await self.mention(self.filter)
 
     async def sample(self, filter_: AnswerFilter, probability: float) -> None:
         """The lot fell on it, and no guard found anything."""

@@ -137,8 +137,8 @@ class Life:
             try:
                 names = [t.name for t in self.config.plan.document.tenants] or [OPEN]
                 self.metrics.waiting([await self.live.queue.counts(name) for name in names], time.time())
-            except (RedisError, OSError):
-                LOG.debug("cases cannot be counted now")
+            except Exception as error:  # the gauges are the least of what may fail
+                LOG.debug("cases cannot be counted now: %s", type(error).__name__)
             await asyncio.sleep(COUNTED)
 
 

@@ -43,7 +43,7 @@ from gateway.wire.spotlight import spotlit
 from gateway.wire.surface import AnswerFilter, Ask, Wire
 from gateway.writer import StreamWriter
 from guards.scored import ScoredLane
-from guards.verdict import Verdict
+from guards.verdict import Action, Verdict
 
 MAX_ANSWER = 64 << 20
 TEXTLESS = frozenset({"application/json", "application/octet-stream"})
@@ -90,7 +90,7 @@ class Run:
         self.wire.check(request)
         await self._judge_prompt(request)
         filter_, waits = self._answer_filter(), self.holding is not None and self.judging.escalated
-        if self.judging.withheld and (filter_ is None or not waits):
+        if (self.judging.withheld and (filter_ is None or not waits)) or (self.judging.escalated and not self.holding):
             await self.record.keep({}, end=True)
             await self._refuse_prompt(bool(request.get("stream")))
             return
@@ -123,13 +123,15 @@ class Run:
         refusal = await self.judging.media(list(media_of(request)))
         if refusal is not None:
             raise refusal
-        lanes = self.guarded.input
+        waits = self.holding is not None and self.holding.keeps
+        lanes = self.guarded.passing if waits else self.guarded.input
         if lanes.exact_idle and lanes.scored.idle:
             return
         prompt = self.prompt or Prompt.of(list(self.wire.slots(request)), lanes.scored)
         if not lanes.exact_idle:
             await self.judging.exactly(lanes, "input", prompt.slots)
-        if not lanes.scored.idle and not self.judging.withheld:
+        over = self.exchange.action is Action.BLOCK if waits else self.judging.withheld
+        if not lanes.scored.idle and not over:
             await self.judging.score(lanes.scored, prompt.asked, prompt.recall)
 
     async def score_answer(self, filter_: AnswerFilter, lane: ScoredLane) -> list[Verdict]:
@@ -268,10 +270,16 @@ class Run:
         except WardgateError as error:
             answer.close()
             self.record.outcome = error.code
+            await self.abandoned()
             self.judging.settle(filter_.judge)
             if not isinstance(error, FlagNotDurable):
                 await self.record.keep(filter_.untold(), end=True)
             raise
+
+    async def abandoned(self) -> None:
+        """The answer ends before its end: a person must see what has left of it all the same."""
+        if self.holding is not None and self.sender.started:
+            await self.holding.abandoned()
 
     async def end_broken(self, error: WardgateError) -> None:
         """The status has left: an error frame says that the answer is not whole."""

@@ -32,6 +32,8 @@ class Guarded:
     """The label as a header's value."""
     floor: int = field(init=False)
     """Rank of the first action under which nothing leaves."""
+    passing: Lanes = field(init=False)
+    """The guards of prompts that are answered even if a person must see them: he judges what all of them say."""
     escalates: bool = field(init=False)
     """Some guard can ask for a person."""
 
@@ -39,6 +41,7 @@ class Guarded:
         object.__setattr__(self, "header", self.label.encode("latin-1", "replace"))
         released = self.policy.escalation.deliver == "release"
         object.__setattr__(self, "floor", RANK[Action.BLOCK] if released else WITHHELD)
+        object.__setattr__(self, "passing", self.input.passing())
         object.__setattr__(self, "escalates", any(map(escalates, self.policy.guards)))
 
 

@@ -35,6 +35,8 @@ class StreamWriter:
     @classmethod
     def new(cls, run: Run, filter_: AnswerFilter) -> StreamWriter:
         scored, streaming = run.guarded.output.scored, run.guarded.policy.streaming
+        if run.holding is not None:
+            run.holding.filter = filter_
         if streaming.mode == "audit" or not scored.acts:
             return cls(run, filter_)
         gate = Gate(run, filter_, scored.acting(), streaming.slack or 0, run.question)

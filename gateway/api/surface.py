@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.admission import Visit
-from gateway.api.asgi import ClientWatch, Receive, Scope, Send
+from gateway.api.asgi import ClientGone, ClientWatch, Receive, Scope, Send
 from gateway.api.door import Door, given_id, posted, send_error, send_stranger
 from gateway.errors import FlagNotDurable, WardgateError
 from gateway.exchange import Exchange
@@ -62,6 +62,9 @@ class Asking:
         try:
             with ClientWatch(receive):
                 await run.serve()
+        except ClientGone:
+            await run.abandoned()
+            raise
         except WardgateError as error:
             await self._end(send, run, await kept(run, error))
 

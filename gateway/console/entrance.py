@@ -38,7 +38,7 @@ class Entrance:
     async def session(self, request: Request) -> Session:
         """SignedOut where there is none."""
         session = await self._sessions.find(request.cookies.get(COOKIE, ""))
-        if session is None or (not session.key and not self._open()):
+        if session is None or not self._access.knows(session.person.tenant) or (not session.key and not self._open()):
             raise SignedOut("Sign in first.")
         return session
 

@@ -101,7 +101,8 @@ class Sessions:
         fields = {text(k): orjson.loads(v) for k, v in rows.items()}
         session = read(self._name(id), fields) if "who" in fields else None
         if session is not None and session.key and not self._lives(session.key):
-            await self._redis.delete(session.name)
+            if self._ring.find(session.key) is not None:  # revoked, and not only unknown to this process yet
+                await self._redis.delete(session.name)
             return None
         return session
 

@@ -52,7 +52,8 @@ async def _export(
 ) -> dict[str, Any]:
     """The ledger tells of it before anybody can have it."""
     now, ledger = time.time(), Ledger(redis)
-    queue, vault = ReviewQueue(redis, ledger), vault_of(redis, settings.encryption_keys)
+    vault = vault_of(redis, settings.encryption_keys)
+    queue = ReviewQueue(redis, ledger, vault=vault)
     tenants = tuple(tenant.name for tenant in document.tenants) or ("open",)
     cases = judged(queue, vault, request.filters.tenant, tenants)
     manifest = await Exporter(request, Redactors.of(document)).write(cases, folder, now)

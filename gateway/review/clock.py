@@ -26,3 +26,5 @@ async def settle_forever(queue: ReviewQueue) -> None:
             if healthy:
                 LOG.warning("Redis is away, cases wait: %s", type(error).__name__)
             healthy = False
+        except Exception as error:  # a clock that stops would let every case wait for ever
+            LOG.error("cases cannot be settled now: %s", type(error).__name__)

@@ -58,6 +58,8 @@ class Decision:
     blind: bool = False
     """Made without sight of the guards' scores or of an earlier decision."""
     supersedes: bool = False
+    sealed: str = ""
+    """Note and edits as they are kept: sealed, in base64."""
 
     def dump(self) -> bytes:
         return orjson.dumps(asdict(self))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any
 
+import orjson
 from redis.exceptions import RedisError
 
-from gateway.holding import CaseNotOpened, Opening
+from gateway.holding import CaseNotOpened, Decided, Opening
 from gateway.metrics import Metrics
 from gateway.privacy import user_digest
 from gateway.review import severity
@@ -17,7 +18,7 @@ from gateway.review.case import SEVERE, Case, new_id
 from gateway.review.outputs import Outputs
 from gateway.review.queue import ReviewQueue
 from gateway.review.sampling import drawn
-from gateway.vault import Vault
+from gateway.vault import Destroyed, Vault
 from guards.verdict import Action, Stage
 
 LOG = logging.getLogger(__name__)
@@ -36,17 +37,18 @@ class Opener:
         case = case_of(opening, time.time())
         try:
             await self.queue.open(case, await self.vault.seal(case.tenant, opening.matter.dump()))
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, Destroyed, orjson.JSONEncodeError) as error:
             LOG.error("a case could not be opened, its answer is blocked: %s", type(error).__name__)
             raise CaseNotOpened from error
         self.metrics.cases_opened.labels(case.source, case.deliver).inc()
         return case.id
 
-    async def final(self, case: str, seconds: float) -> dict[str, Any] | None:
+    async def final(self, case: str, seconds: float) -> Decided | None:
         try:
             view = await self.queue.wait(case, seconds)
-            return None if view is None else await self.outputs.final(view)
+            return None if view is None else Decided(await self.outputs.final(view))
         except (RedisError, OSError):
+            await asyncio.sleep(seconds)
             return None
 
 

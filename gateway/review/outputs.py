@@ -8,9 +8,12 @@ from typing import Any
 
 from gateway.review.case import Matter
 from gateway.review.decision import Decision
-from gateway.review.paths import put, swap
+from gateway.review.paths import above, put, swap
 from gateway.review.queue import ReviewQueue, View
 from gateway.vault import Destroyed, Vault
+
+TOKENS = frozenset({"logprobs", "token_ids", "prompt_logprobs"})
+"""Fields that spell a text once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def decided(matter: Matter, decision: Decision) -> dict[str, Any] | None:
     if decision.choice == "allow":
         return matter.answer
     if decision.choice == "allow_with_edit":
-        return edited(matter, decision.edits)
+        return edited(matter, decision.edits) or matter.refused
     if decision.choice == "refuse_rewrite" and matter.refused is not None:
         text = next(iter(decision.edits.values()), "")
         return swap(matter.refused, matter.refusal, text) if text else matter.refused
@@ -62,4 +65,15 @@ def edited(matter: Matter, edits: dict[str, str]) -> dict[str, Any] | None:
     if matter.answer is None:
         return None
     answer = deepcopy(matter.answer)
-    return answer if all(put(answer, path, text) for path, text in edits.items()) else None
+    if not all(put(answer, path, text) for path, text in edits.items()):
+        return None
+    for path in edits:
+        forget_tokens(answer, path)
+    return answer
+
+
+def forget_tokens(answer: dict[str, Any], path: str) -> None:
+    """What spells the text as it was goes with it."""
+    for node in above(answer, path):
+        for name in TOKENS & node.keys():
+            node[name] = [] if isinstance(node[name], list) else None

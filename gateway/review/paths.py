@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
+
+import orjson
 
 STEP = re.compile(r"\.?([^.\[\]]+)|\[(\d+)\]")
 
@@ -13,18 +16,27 @@ def steps(path: str) -> list[str | int]:
 
 
 def put(root: Any, path: str, text: str) -> bool:
-    """Write a text where another stands, in place; whether there was one."""
+    """Write a text where another stands, or the value that it spells where a value does; whether there was one."""
     *way, last = steps(path) or [""]
     node = root
     try:
         for step in way:
             node = node[step]
-        if not isinstance(node[last], str):
+        if not isinstance(node[last], str | dict | list):
             return False
-        node[last] = text
-    except (KeyError, IndexError, TypeError):
+        node[last] = text if isinstance(node[last], str) else orjson.loads(text)
+    except (KeyError, IndexError, TypeError, ValueError):
         return False
     return True
+
+
+def above(root: Any, path: str) -> Iterator[dict[str, Any]]:
+    """The objects in which a place lies, the outermost first."""
+    node = root
+    for step in steps(path):
+        if isinstance(node, dict):
+            yield node
+        node = node[step]
 
 
 def swap(node: Any, old: str, new: str) -> Any:

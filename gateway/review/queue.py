@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -21,6 +23,8 @@ from gateway.review.case import Case, Level, Source, State
 from gateway.review.decision import REWRITES, TIMEOUT, Choice, Decision
 from gateway.review.ledger import Busy, Ledger
 from gateway.review.views import Claim, Counts, View, view
+from gateway.review.words import Words
+from gateway.vault import PlainVault, Vault
 
 __all__ = ["Claim", "Counts", "ReviewQueue", "View"]
 DAY = 86400.0
@@ -28,6 +32,9 @@ BOOST = (0.0, 600.0, 1800.0, 7200.0)
 """By severity, the seconds by which a case goes before others of the same deadline."""
 LEASE = 600.0
 TRIES = 200
+UNREADABLE = (Busy, KeyError, TypeError, ValueError)
+"""What may be wrong with one case: so it is while gateways of two versions run."""
+LOG = logging.getLogger(__name__)
 PAGE = 200
 POLL = 0.1
 STALE = "The case was given to somebody else, or its time ran out. What you wrote is still here: take the case again."
@@ -43,7 +50,10 @@ class ReviewQueue:
         prefix: str = "{wardgate}:review",
         lease: float = LEASE,
         clock: Callable[[], float] = time.time,
+        *,
+        vault: Vault | None = None,
     ) -> None:
+        self._words = Words(vault or PlainVault())
         self._redis = redis
         self._ledger = ledger
         self._prefix = prefix
@@ -113,7 +123,8 @@ class ReviewQueue:
 
     async def skip(self, case: str, reviewer: str, token: int, reason: str) -> None:
         """Give it back for others. The third time it goes to a senior."""
-        await self._back(case, reviewer, token, reason or "no reason")
+        said = await self._words.text(await self._tenant(case), reason or "no reason")
+        await self._back(case, reviewer, token, said)
 
     async def _back(self, case: str, reviewer: str, token: int, reason: str) -> None:
         if await self._run(self._give_back, [case, reviewer, token, reason]) is None:
@@ -131,7 +142,8 @@ class ReviewQueue:
 
     async def submit(self, decision: Decision, *, key: str) -> View:
         """StaleLease unless the decision's token is that of the live lease. The same `key` again changes nothing."""
-        args = [decision.case, decision.reviewer, decision.token, key, decision.choice, entry(decision)]
+        kept = await self._entry(decision)
+        args = [decision.case, decision.reviewer, decision.token, key, decision.choice, kept]
         return await self._linked(self._submit, args, decision)
 
     async def undo(self, case: str, reviewer: str) -> Claim:
@@ -145,16 +157,19 @@ class ReviewQueue:
     async def supersede(self, decision: Decision) -> View:
         """Decide a closed case anew. Who may is for the caller to know."""
         key = hashlib.sha256(decision.dump()).hexdigest()
-        return await self._linked(self._supersede, [decision.case, key, entry(decision)], decision)
+        return await self._linked(self._supersede, [decision.case, key, await self._entry(decision)], decision)
 
     async def settle(self) -> list[View]:
         """Close what can no longer be undone, and what nobody decided in time. Each is returned by one call alone."""
         due = await self._run(self._due, [])
         closed: list[View] = []
         for id, kind in zip(map(text, due[::2]), map(text, due[1::2]), strict=True):
-            ended = await self._run(self._settle, [id]) if kind == "decided" else await self._late(id)
-            if ended == 1 and (found := await self.get(id)) is not None:
-                closed.append(found)
+            try:
+                ended = await self._run(self._settle, [id]) if kind == "decided" else await self._late(id)
+                if ended == 1 and (found := await self.get(id)) is not None:
+                    closed.append(found)
+            except UNREADABLE as error:  # those behind it must not wait
+                LOG.error("case %s cannot be settled: %s", id, type(error).__name__)
         return closed
 
     async def _late(self, id: str) -> Any:
@@ -163,7 +178,7 @@ class ReviewQueue:
             return 0
         choice: Choice = "allow" if found.case.on_deadline == "allow" else "block"
         decision = Decision(id, choice, TIMEOUT, self._clock())
-        return await self._chained(self._expire, [id, entry(decision)], row_of(decision))
+        return await self._chained(self._expire, [id, await self._entry(decision)], row_of(decision))
 
     async def _linked(self, script: Any, args: list[Any], decision: Decision) -> View:
         if await self._chained(script, args, row_of(decision)) in (b"stale", "stale"):
@@ -175,8 +190,7 @@ class ReviewQueue:
 
     async def _chained(self, script: Any, args: list[Any], row: dict[str, Any]) -> Any:
         """Run a script that appends a row to the ledger, again while others append theirs."""
-        tenant: Any = await self._redis.hget(self._key("case", row["case"]), "tenant")
-        row = {**row, "tenant": text(tenant or b"")}
+        row = {**row, "tenant": await self._tenant(row["case"])}
         for _ in range(TRIES):
             link = await self._ledger.link(row)
             keys = [self._prefix, *self._ledger.keys]
@@ -272,6 +286,10 @@ class ReviewQueue:
                 return None
             await asyncio.sleep(min(POLL, max(0.0, until - time.monotonic())))
 
+    async def opened_before(self, tenant: str, at: float) -> Names:
+        """Cases that are not closed, and were opened before this."""
+        return names(await self._redis.zrange(self._key("opened", tenant), "-inf", ms(at), byscore=True))
+
     async def by_answer(self, tenant: str, answer_id: str) -> str | None:
         """The case of a held answer."""
         found = await self._redis.hget(self._key("answers", tenant), answer_id)
@@ -288,13 +306,31 @@ class ReviewQueue:
             return False
         return bool(await self._run(self._forget, [case, " ".join(found.case.answer_ids), found.case.user]))
 
+    async def _entry(self, decision: Decision) -> bytes:
+        sealed = await self._words.seal(await self._tenant(decision.case), decision)
+        return word_of(decision).encode() + b" " + sealed.dump()
+
+    async def _tenant(self, case: str) -> str:
+        found: Any = await self._redis.hget(self._key("case", case), "tenant")
+        return text(found or b"")
+
+    async def _opened(self, shown: View) -> View:
+        """With what reviewers wrote."""
+        if not any(each and each.sealed for each in (*shown.reviews, shown.outcome, shown.pending)):
+            return shown
+        tenant, open_ = shown.case.tenant, self._words.open
+        reviews = tuple([await open_(tenant, each) for each in shown.reviews])
+        outcome, pending = [await open_(tenant, d) if d else None for d in (shown.outcome, shown.pending)]
+        return replace(shown, reviews=reviews, outcome=outcome, pending=pending)
+
     async def _views(self, ids: Sequence[str]) -> Views:
         pipe = self._redis.pipeline(transaction=False)
         for id in ids:
             pipe.hgetall(self._key("case", id))
             pipe.lrange(self._key("reviews", id), 0, -1)
         rows = await pipe.execute()
-        return [view(fields, said) for fields, said in zip(rows[::2], rows[1::2], strict=True) if fields]
+        views = [view(fields, said) for fields, said in zip(rows[::2], rows[1::2], strict=True) if fields]
+        return [await self._opened(each) for each in views]
 
     async def _run(self, script: Any, args: Sequence[Any]) -> Any:
         return await script(keys=[self._prefix], args=[ms(self._clock()), *args])
@@ -307,18 +343,18 @@ Views = list[View]  # inside ReviewQueue, `list` is its method
 Names = list[str]
 
 
-def entry(decision: Decision) -> bytes:
-    """What must agree between reviewers, and the decision: rewrites agree when their texts do."""
-    word: str = decision.choice
-    if decision.choice in REWRITES:
-        edits = orjson.dumps(decision.edits, option=orjson.OPT_SORT_KEYS)
-        word = f"{word}:{hashlib.sha256(edits).hexdigest()[:16]}"
-    return word.encode() + b" " + decision.dump()
+def word_of(decision: Decision) -> str:
+    """What must agree between reviewers: rewrites agree when their texts do."""
+    if decision.choice not in REWRITES:
+        return decision.choice
+    edits = orjson.dumps(decision.edits, option=orjson.OPT_SORT_KEYS)
+    return f"{decision.choice}:{hashlib.sha256(edits).hexdigest()[:16]}"
 
 
 def row_of(decision: Decision) -> dict[str, Any]:
     """The ledger's row: of texts only digests."""
     said = orjson.loads(decision.dump())
+    said.pop("sealed")
     hidden = {k: hashlib.sha256(said[k].encode()).hexdigest() for k in ("note",) if said[k]}
     edits = {k: hashlib.sha256(v.encode("utf-8", "surrogatepass")).hexdigest() for k, v in decision.edits.items()}
     return {"kind": "decision", **said, **hidden, "edits": edits}

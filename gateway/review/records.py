@@ -9,13 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from gateway.access import Plans
 from gateway.live.flags import FlagLog
+from gateway.plan import OPEN
 from gateway.privacy import digest_of
 from gateway.review.ledger import Ledger
-from gateway.review.queue import ReviewQueue
+from gateway.review.queue import ReviewQueue, View
 from guards.review import Review
 
 LOG = logging.getLogger(__name__)
@@ -63,6 +62,7 @@ class Records:
         for view in old:
             if view.state == "closed" and now - (view.closed_at or now) > kept.get(name_of(view.case.policy), default):
                 cases += await self.queue.forget(view.case.id)
+        cases += await self._sweep_open(plans, kept, default, now)
         if flags or cases:
             row = {"kind": "forgotten", "actor": "retention", "at": now, "flags": flags, "cases": cases}
             await self.ledger.append(row)
@@ -79,6 +79,17 @@ class Records:
                     staying += 1
         return gone
 
+    async def _sweep_open(self, plans: Plans, kept: dict[str, float], default: float, now: float) -> int:
+        """Cases that nobody took, or nobody decided again. Where somebody waits, the deadline decides first."""
+        gone = 0
+        for tenant in [t.name for t in plans.plan.document.tenants] or [OPEN]:
+            for id in await self.queue.opened_before(tenant, now - min([*kept.values(), default])):
+                view = await self.queue.get(id)
+                policy = name_of(view.case.policy) if view else ""
+                if view and now - view.case.opened > kept.get(policy, default) and not waits(view, now):
+                    gone += await self.queue.forget(id)
+        return gone
+
     async def sweep_forever(self, plans: Plans) -> None:
         """Every process may do it at once."""
         while True:
@@ -86,8 +97,13 @@ class Records:
             try:
                 gone = await self.sweep(plans)
                 LOG.info("retention: %d flags and %d cases are gone", gone.flags, gone.cases)
-            except (RedisError, OSError) as error:
-                LOG.warning("Redis is away, retention waits: %s", type(error).__name__)
+            except Exception as error:  # whatever it is, the next sweep comes
+                LOG.warning("retention waits: %s", type(error).__name__)
+
+
+def waits(view: View, now: float) -> bool:
+    """Whether an application still waits for the answer, or somebody has the case."""
+    return view.state == "leased" or (view.case.deadline or 0.0) > now
 
 
 def name_of(policy: Any) -> str:

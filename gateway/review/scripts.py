@@ -59,7 +59,7 @@ local function close(id, superseded)
   local t, before, after = tenant(id), get(id, 'outcome'), get(id, 'pending')
   local same = before and string.match(before, '^(%S+) ') == string.match(after, '^(%S+) ')
   set(id, 'outcome', after)
-  redis.call('HDEL', key('case', id), 'pending', 'effective')
+  redis.call('HDEL', key('case', id), 'pending', 'effective', 'said', 'was', 'phase_was')
   if not get(id, 'closed') then set(id, 'closed', now) end
   redis.call('ZREM', key('due'), id)
   redis.call('SREM', key('deciding', t), id)
@@ -215,11 +215,12 @@ return 'ok'
 UNDO = """
 local id, reviewer, lease = ARGV[2], ARGV[3], tonumber(ARGV[4])
 local last = redis.call('LINDEX', key('reviews', id), -1)
-if not last or cjson.decode(string.match(last, '^%S+ (.*)$')).reviewer ~= reviewer then return false end
+if not last or not get(id, 'was') then return false end
+if cjson.decode(string.match(last, '^%S+ (.*)$')).reviewer ~= reviewer then return false end
 local state = get(id, 'state')
 if state == 'deciding' then
   if tonumber(get(id, 'effective')) <= now then return false end
-elseif state ~= 'open' or tonumber(get(id, 'said')) + tonumber(get(id, 'undo')) <= now then
+elseif state ~= 'open' or tonumber(get(id, 'said') or 0) + tonumber(get(id, 'undo')) <= now then
   return false
 end
 if not link(KEYS[2], KEYS[3], ARGV[5], ARGV[6], ARGV[7]) then return 'moved' end
@@ -237,6 +238,7 @@ redis.call('SREM', key('deciding', t), id)
 redis.call('HDEL', key('case', id), 'pending', 'effective')
 if string.match(last, '^cannot_judge ') then redis.call('HINCRBY', key('case', id), 'unsure', -1) end
 set(id, 'level', get(id, 'was'), 'phase', get(id, 'phase_was'))
+redis.call('HDEL', key('case', id), 'said', 'was', 'phase_was')
 local deadline = get(id, 'deadline')
 if deadline and not get(id, 'closed') then redis.call('ZADD', key('due'), deadline, id)
 else redis.call('ZREM', key('due'), id) end

@@ -20,6 +20,10 @@ LISTED = ("tool_calls",)
 """Lists whose entries have an `index` by which their pieces belong together."""
 LARGEST = 8 << 20
 """Bytes of one frame that the gateway itself sent."""
+CONTINUED = frozenset({"/v1/chat/completions", "/v1/completions"})
+"""Routes whose streams can go on with the rest of an answer."""
+ENDED = frozenset({"message_stop", "response.completed", "response.incomplete"})
+"""Events without which an answer is not whole."""
 
 
 def chat(chunks: Iterable[Body]) -> Body:
@@ -126,21 +130,41 @@ WHOLE: Mapping[str, Callable[[Iterable[Body]], Body]] = {
 
 
 def assembled(route: str, payloads: Iterable[bytes]) -> Body:
-    """The whole answer of a stream's frames; UpstreamBroken where they are none."""
+    """The whole answer of an upstream's frames; UpstreamBroken where they are none, or it broke off."""
+    chunks = [parse_chunk(p) for p in payloads if p != b"[DONE]"]
+    if any(c.get("error") or c.get("type") in ("error", "response.failed") for c in chunks):
+        raise UpstreamBroken("The upstream reported an error in the middle of its answer.")
+    body = joined(route, chunks)
+    if not ended(route, chunks, body):
+        raise UpstreamBroken("The upstream's answer broke off.")
+    return body
+
+
+def joined(route: str, chunks: Iterable[Body]) -> Body:
+    """What they spell, be it whole or not."""
     try:
-        return WHOLE[route](parse_chunk(p) for p in payloads if p != b"[DONE]")
+        return WHOLE[route](chunks)
     except (KeyError, TypeError, AttributeError, ValueError):
         raise UpstreamBroken("The upstream sent a stream of unknown shape.") from None
 
 
+def ended(route: str, chunks: Iterable[Body], body: Body) -> bool:
+    """Whether the model came to an end."""
+    if route not in CONTINUED:
+        return any(c.get("type") in ENDED for c in chunks)
+    choices = body.get("choices") or []
+    return bool(choices) and all(c.get("finish_reason") for c in choices)
+
+
 def left(route: str, sent: Iterable[bytes]) -> Body:
     """What a client has seen of an answer, from the bytes that it was sent."""
-    return assembled(route, FrameReader(LARGEST).feed(b"".join(sent)))
+    payloads = FrameReader(LARGEST).feed(b"".join(sent))
+    return joined(route, [parse_chunk(p) for p in payloads if p != b"[DONE]"])
 
 
 def rest(route: str, body: Body, seen: Body) -> bytes | None:
     """The frames that bring a client from what it has seen to this answer, `wardgate` included; None where none do."""
-    if route not in ("/v1/chat/completions", "/v1/completions"):
+    if route not in CONTINUED:
         return None
     before = {c.get("index", 0): c for c in seen.get("choices") or ()}
     pieces = [_missing(choice, before.get(choice.get("index", 0), {})) for choice in body.get("choices") or ()]

@@ -23,6 +23,7 @@ from gateway.review.queue import ReviewQueue
 from tests.fakes import Reply, chat_frames, chat_json, fake_vllm, stream
 from tests.fakes_messages import saying as messages_saying
 from tests.fakes_messages import text
+from tests.fakes_responses import saying as responses_saying
 from tests.gateway.harness import CHAT, EMAIL, ask, ask_stream, document, gateway, request, until
 
 ESCALATE: Mapping[str, object] = {
@@ -323,3 +324,111 @@ async def test_messages_wait_too(tmp_path: Path, redis_url: str, redis: Redis, *
     last: Any = message.content[-1]
     assert (message.stop_reason, last.text) == ("refusal", NOTICE)
     assert told["output"]["content"] == [{"type": "text", "text": SECRET}]
+
+
+async def test_a_held_answer_says_nothing_that_no_guard_has_seen(tmp_path: Path, redis_url: str) -> None:
+    strange = json.loads(chat_json("Project Titan.")) | {"x_note": "Falcon", "prompt_logprobs": [{"1": "owner"}]}
+    rules = policy() | {"system_prompt": {"text": "The owner speaks.", "mode": "prepend"}}
+    async with (
+        fake_vllm(Reply([json.dumps(strange).encode()])) as vllm,
+        gateway(document(vllm.url, ESCALATE, {**BLOCK, "action": "redact"}, **rules), tmp_path, redis_url) as url,
+    ):
+        answer = await ask(url, "Hello")
+    assert answer.json()["choices"][0]["message"]["content"] == NOTICE
+    assert "Falcon" not in answer.text
+    assert "owner" not in answer.text
+
+
+async def test_no_choice_leaves_of_a_prompt_that_waits_and_whose_answer_is_blocked(
+    tmp_path: Path, redis_url: str
+) -> None:
+    both = json.loads(chat_json("About Falcon."))
+    both["choices"].append({**both["choices"][0], "index": 1, "message": {"role": "assistant", "content": "Fine."}})
+    async with (
+        fake_vllm(Reply([json.dumps(both).encode()])) as vllm,
+        gateway(document(vllm.url, ESCALATE, BLOCK, **policy()), tmp_path, redis_url) as url,
+    ):
+        answer = await ask(url, "Tell me of Project Titan.", n=2)
+    assert [c["message"]["content"] for c in answer.json()["choices"]] == [REFUSAL, REFUSAL]
+
+
+async def test_all_guards_see_a_prompt_that_waits(tmp_path: Path, redis_url: str) -> None:
+    rules = document("", ESCALATE, {**EMAIL, "stages": ["input"]}, BLOCK, **policy())
+    async with (
+        fake_vllm(whole("Fine.")) as vllm,
+        gateway(rules.replace("/v1", f"{vllm.url}/v1", 1), tmp_path, redis_url) as url,
+    ):
+        await ask(url, "Project Titan: write to ada@example.com, and then some.")
+        blocked = await ask(url, "Project Titan, once Falcon.")
+    assert vllm.requests[0].body["messages"][0]["content"] == "Project Titan: write to [EMAIL], and then some."
+    assert len(vllm.requests) == 1
+    assert blocked.json()["choices"][0]["message"]["content"] == REFUSAL
+
+
+async def test_an_edit_takes_the_logprobs_of_what_it_removed_with_it(
+    tmp_path: Path, redis_url: str, redis: Redis
+) -> None:
+    said = json.loads(chat_json("Project Titan."))
+    token = {"token": "Project Titan.", "logprob": -0.1, "bytes": list(b"Project Titan."), "top_logprobs": []}
+    said["choices"][0]["logprobs"] = {"content": [token], "refusal": None}
+    async with (
+        fake_vllm(Reply([json.dumps(said).encode()])) as vllm,
+        gateway(document(vllm.url, ESCALATE, **policy()), tmp_path, redis_url) as url,
+    ):
+        case = (await ask(url, "Hello", logprobs=True)).headers["x-wardgate-case"]
+        await decide(redis, "allow_with_edit", {"choices[0].message.content": "It."})
+        told = await review(url, case)
+    assert told["output"]["choices"][0]["message"]["content"] == "It."
+    assert "Titan" not in json.dumps(told)
+
+
+async def test_a_stream_that_breaks_off_after_the_escalation_is_no_case(
+    tmp_path: Path, redis_url: str, redis: Redis
+) -> None:
+    frames = chat_frames([f"{SECRET} ", "And more"])[:2]
+    async with (
+        fake_vllm(stream(frames)) as vllm,
+        gateway(document(vllm.url, ESCALATE, **policy()), tmp_path, redis_url) as url,
+    ):
+        got = await ask_stream(url)
+        assert await queue_of(redis).list("open") == []
+    assert got.chunks[-1]["error"]["code"] == "upstream_broken"
+    assert "Titan" not in str(got.payloads)
+
+
+async def test_responses_under_wait_end_with_the_notice(
+    tmp_path: Path, redis_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.holding.KEEP_ALIVE", 0.05)
+    async with (
+        fake_vllm(responses_saying(SECRET)) as vllm,
+        gateway(document(vllm.url, ESCALATE, **policy("wait", wait="5s")), tmp_path, redis_url) as url,
+        AsyncOpenAI(base_url=f"{url}/v1", api_key="none") as openai,
+    ):
+        asked: Any = {"model": "assistant", "input": "Tell me of Project Titan.", "stream": True}
+        events = await openai.responses.create(**asked)
+        reading = asyncio.create_task(collect(events))
+        await until(lambda: waiting(redis))
+        await asyncio.sleep(0.2)
+        await decide(redis, "allow")
+        last = (await reading)[-1]
+        fetched = await openai.responses.retrieve(last.response.id)
+    assert (last.type, last.response.output[-1].content[0].text) == ("response.incomplete", NOTICE)
+    assert fetched.output_text == SECRET
+
+
+async def collect(events: Any) -> list[Any]:
+    return [event async for event in events]
+
+
+async def test_a_call_that_another_guard_blocks_is_never_released(tmp_path: Path, redis_url: str, redis: Redis) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "rm", "arguments": "{}"}}
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    guard = {"name": "tools", "kind": "tool_call", "action": "block"}
+    async with (
+        fake_vllm(Reply([chat_json("Project Titan.", tool_calls=[call])])) as vllm,
+        gateway(document(vllm.url, ESCALATE, guard, **policy()), tmp_path, redis_url) as url,
+    ):
+        answer = await ask(url, "Hello", tools=tools)
+        assert await queue_of(redis).list("open") == []
+    assert answer.json()["choices"][0]["message"]["content"] == REFUSAL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,7 @@ from gateway.review.case import Case, State
 from gateway.review.decision import Choice, Decision
 from gateway.review.ledger import Ledger
 from gateway.review.queue import Claim, ReviewQueue, View, text
+from gateway.vault import SealingVault, masters
 
 NOW = 1_800_000_000.0
 LEASED: Sequence[State] = ("leased",)
@@ -351,3 +353,52 @@ async def test_all_keys_lie_in_one_slot(room: Room) -> None:
     await room.open(answer_ids=("a",), user="u")
     await room.decide("block", "ann")
     assert {text(key).split("}")[0] for key in await room.redis.keys("*")} == {"{wardgate"}
+
+
+async def test_what_took_effect_is_undone_by_nobody(room: Room) -> None:
+    case = await room.open(second=True, deadline=NOW + 10)
+    await room.decide("allow", "ann")
+    room.clock.now += 11
+    await room.queue.settle()
+    with pytest.raises(NotUndoable):
+        await room.queue.undo(case.id, "ann")
+    assert (await room.view(case)).phase == "second"
+
+
+async def test_undo_takes_back_the_last_word_only_and_once(room: Room) -> None:
+    case = await room.open(reviews=2)
+    await room.decide("escalate", "ann")
+    await room.decide("allow", "dora", level="senior")
+    claim = await room.queue.undo(case.id, "dora")
+    await room.queue.release(case.id, "dora", claim.token)
+    with pytest.raises(NotUndoable):
+        await room.queue.undo(case.id, "ann")
+    assert (await room.view(case)).level == "senior"
+
+
+async def test_what_reviewers_write_is_sealed(redis: Redis) -> None:
+    vault = SealingVault(redis, masters(f"k1:{base64.b64encode(b'k' * 32).decode()}"))
+    queue = ReviewQueue(redis, Ledger(redis), clock=Clock(), vault=vault)
+    await queue.open(CASE, b"")
+    claim = await queue.claim("acme", "ann")
+    assert claim is not None
+    said = Decision(CASE.id, "allow_with_edit", "ann", NOW, edits={"a": "my words"}, note="a note", token=claim.token)
+    view = await queue.submit(said, key="1")
+    assert view.pending == said == view.reviews[0]
+    values = [v for v in (await redis.hgetall("{wardgate}:review:case:case_1")).values() if isinstance(v, bytes)]
+    rows: Any = await redis.lrange("{wardgate}:review:reviews:case_1", 0, -1)
+    assert not [v for v in (*values, *rows) if b"my words" in v or b"a note" in v]
+    await vault.destroy("acme")
+    gone = await queue.get(CASE.id)
+    assert gone is not None
+    assert gone.pending is not None
+    assert (gone.pending.choice, gone.pending.edits, gone.pending.note) == ("allow_with_edit", {}, "")
+
+
+async def test_a_case_that_cannot_be_read_does_not_keep_the_others(room: Room) -> None:
+    broken = await room.open(deadline=NOW + 5)
+    sound = await room.open(deadline=NOW + 6)
+    await room.redis.hset(f"{{wardgate}}:review:case:{broken.id}", "case", "{}")
+    room.clock.now += 10
+    closed = await room.queue.settle()
+    assert [view.case.id for view in closed] == [sound.id]

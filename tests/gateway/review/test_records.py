@@ -111,10 +111,13 @@ async def test_flags_that_stay_do_not_hide_those_that_must_go(redis: Redis) -> N
     assert await room.flags.show("goes") is None
 
 
-async def test_an_open_case_stays_however_old(redis: Redis) -> None:
-    room = records(redis)
-    await room.queue.open(replace(CASE, opened=1.0, deadline=None), b"")
-    assert await room.sweep(plans("1s")) == Gone(0, 0)
+async def test_a_case_that_nobody_took_goes_unless_somebody_waits(redis: Redis) -> None:
+    room, now = records(redis), time.time()
+    for id, deadline in (("a", None), ("b", now + 60)):
+        await room.queue.open(replace(CASE, id=id, tenant="open", opened=now - 9, deadline=deadline), b"")
+    assert await room.sweep(plans("1s")) == Gone(0, 1)
+    assert await room.queue.get("a") is None
+    assert await room.queue.get("b") is not None
 
 
 async def test_texts_of_flags_are_sealed_and_read_by_who_has_the_key(redis: Redis) -> None:
