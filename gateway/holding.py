@@ -11,17 +11,14 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from gateway.considering import choices_of, considered, matter_of
 from gateway.errors import UpstreamBroken
 from gateway.exchange import Exchange
 from gateway.review.case import Deliver, Matter, Source, new_id
 from gateway.review.paths import swap
-from gateway.scoring import answer_texts
 from gateway.upstream.protocol import Answer
 from gateway.wire.assembly import CONTINUED, assembled, left, rest
-from gateway.wire.calls import CallJudge
 from gateway.wire.chat_frames import parse_chunk
-from gateway.wire.judge import Judge
-from gateway.wire.media import without_media
 from gateway.wire.sse import FrameReader
 from gateway.wire.surface import AnswerFilter
 from guards.lane import Lane
@@ -211,7 +208,7 @@ class Holding:
     ) -> tuple[Matter, dict[str, Any] | None]:
         """Durable before anything leaves. With the final answer, should it be there in time."""
         run, escalation = self.run, self.policy.escalation
-        matter = await self._considered(raw)
+        matter = await considered(self.run, raw)
         if run.judging.escalated:
             await self._keep(matter, raw)
         await run.record.keep(filter_.untold(), end=True)
@@ -240,39 +237,6 @@ class Holding:
             if stream:
                 await self.run.sender.more(WAITING)
         return None
-
-    async def _considered(self, raw: dict[str, Any]) -> Matter:
-        """The answer as it leaves if a person lets it, redactions made; and as it leaves if he does not.
-
-        The guards see all of it: what one of them blocks further on needs no person.
-        """
-        run, lanes = self.run, self.run.guarded.output
-        judge = Judge(lanes.enforced.passing(), NOBODY, run.guarded.folder, "output", floor=RANK[Action.BLOCK])
-        judge.calls, judge.scored = CallJudge(lanes.calls, run.exchange.request), lanes.scored.acts
-        body = deepcopy(raw)
-        filter_ = run.wire.answer(run.ask(), judge, guarded=True)
-        if filter_ is None:
-            return self._of({}, None, None)
-        blocked = filter_.whole(body)[1]
-        self._note_blocks(judge.verdicts)
-        if not lanes.scored.idle:
-            self._note_blocks(await lanes.scored.check(answer_texts(filter_, run.question), quiet=True))
-        texts = {track.field: track.written.text for track in filter_.tracks()}
-        refused = deepcopy(body)
-        filter_.refuse_whole(refused, choices_of(refused))
-        return self._of(texts, None if blocked else body, refused)
-
-    def _note_blocks(self, found: Sequence[Verdict]) -> None:
-        """What the exchange does not know yet."""
-        verdicts = self.run.exchange.verdicts
-        known = {(v.guard, v.category, v.field) for v in verdicts if v.action is Action.BLOCK}
-        verdicts += [v for v in found if v.action is Action.BLOCK and (v.guard, v.category, v.field) not in known]
-
-    def _of(self, texts: dict[str, str], answer: dict[str, Any] | None, refused: dict[str, Any] | None) -> Matter:
-        run, prompt = self.run, self.policy.system_prompt
-        request = without_media(run.record.request or run.exchange.request)
-        words = prompt.text if prompt else "", self.policy.refusal, self.policy.escalation.notice
-        return Matter(request, texts, run.record.rows(), answer, refused, *words)
 
     # -- answers that leave all the same
 
@@ -303,7 +267,7 @@ class Holding:
 
     async def _note(self, filter_: AnswerFilter, source: Source, probability: float | None) -> None:
         run = self.run
-        matter = self._of({t.field: t.written.text for t in filter_.tracks()}, None, None)
+        matter = matter_of(run, {t.field: t.written.text for t in filter_.tracks()}, None, None)
         try:
             opening = Opening(run.exchange, self.policy, source, "release", matter, probability=probability)
             case = await self.cases.open(opening)
@@ -312,9 +276,3 @@ class Holding:
             return
         if source == "guard":
             run.exchange.case = case
-
-
-def choices_of(body: dict[str, Any]) -> list[int]:
-    """Numbers of the choices of a whole answer; 0 where a surface has none."""
-    choices = body.get("choices")
-    return [c.get("index", 0) for c in choices] if isinstance(choices, list) and choices else [0]

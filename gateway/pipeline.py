@@ -14,13 +14,13 @@ from typing import Any
 import orjson
 
 from gateway.api.asgi import encode_headers
+from gateway.complaining import complained
 from gateway.errors import (
     ContentFiltered,
     FlagNotDurable,
     InvalidRequest,
     RequestError,
     UpstreamBroken,
-    UpstreamRefused,
     WardgateError,
 )
 from gateway.exchange import Exchange
@@ -32,13 +32,11 @@ from gateway.record import Record
 from gateway.scoring import answer_texts, withheld
 from gateway.sender import Sender, render
 from gateway.tokens import Usage
-from gateway.upstream.complaint import complaint
 from gateway.upstream.protocol import Answer
 from gateway.wire.calls import CallJudge
 from gateway.wire.chat_frames import parse_chunk
 from gateway.wire.judge import Judge
 from gateway.wire.media import media_of
-from gateway.wire.nested import strings_below
 from gateway.wire.spotlight import spotlit
 from gateway.wire.surface import AnswerFilter, Ask, Wire
 from gateway.writer import StreamWriter
@@ -97,7 +95,7 @@ class Run:
         body = self._upstream_body(request)
         with await self.served.server.open(self.wire.upstream, body, HEADERS) as answer:
             if answer.status != 200:
-                await self._upstream_error(answer)
+                await complained(answer, self.guarded)
             elif filter_ is None:
                 await self._hand_on(answer)
             elif self.judging.withheld and self.holding is not None:
@@ -285,21 +283,6 @@ class Run:
         """The status has left: an error frame says that the answer is not whole."""
         self.record.outcome = error.code
         await self.sender.last(self.wire.broken(error))
-
-    async def _upstream_error(self, answer: Answer) -> None:
-        """The upstream's own status and body; what it says of the prompt is judged like an answer."""
-        if answer.status < 400:
-            raise UpstreamBroken(f"The upstream answered with status {answer.status} in place of an answer.")
-        raw = await answer.read(1 << 20)
-        answer.release()
-        body = complaint(answer.status, raw)
-        lanes = self.guarded.output
-        if not lanes.enforced.idle:
-            judge = Judge(lanes.enforced, lanes.monitored, self.guarded.folder, "output")
-            if judge.acts_on("\n".join(strings_below(body))):
-                body = complaint(answer.status, b"")
-        kept = {k: v for k in ("retry-after",) if (v := answer.headers.get(k))}
-        raise UpstreamRefused(answer.status, body, headers=kept)
 
     def refuse(self, filter_: AnswerFilter, choices: Sequence[int], out: list[bytes]) -> None:
         """End blocked choices; ContentFiltered where an error can still say so. Those that a person must see wait."""

@@ -6,12 +6,10 @@ leases end by themselves.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -19,10 +17,11 @@ from redis.asyncio import Redis
 
 from gateway.errors import NotClaimable, NotUndoable, StaleLease, UnknownCase
 from gateway.review import scripts
-from gateway.review.case import Case, Level, Source, State
+from gateway.review.case import Case, Level
 from gateway.review.decision import REWRITES, TIMEOUT, Choice, Decision
 from gateway.review.ledger import Busy, Ledger
-from gateway.review.views import Claim, Counts, View, view
+from gateway.review.reading import CaseReader, ms, text
+from gateway.review.views import Claim, Counts, View
 from gateway.review.words import Words
 from gateway.vault import PlainVault, Vault
 
@@ -35,12 +34,10 @@ TRIES = 200
 UNREADABLE = (Busy, KeyError, TypeError, ValueError)
 """What may be wrong with one case: so it is while gateways of two versions run."""
 LOG = logging.getLogger(__name__)
-PAGE = 200
-POLL = 0.1
 STALE = "The case was given to somebody else, or its time ran out. What you wrote is still here: take the case again."
 
 
-class ReviewQueue:
+class ReviewQueue(CaseReader):
     """Owns `<prefix>:*`. Times are the caller's clock: replicas must agree on it to within seconds."""
 
     def __init__(
@@ -53,10 +50,8 @@ class ReviewQueue:
         *,
         vault: Vault | None = None,
     ) -> None:
-        self._words = Words(vault or PlainVault())
-        self._redis = redis
+        super().__init__(redis, prefix, Words(vault or PlainVault()))
         self._ledger = ledger
-        self._prefix = prefix
         self._lease = lease
         self._clock = clock
         register = redis.register_script
@@ -199,106 +194,6 @@ class ReviewQueue:
                 return found
         raise Busy("the ledger is too busy")
 
-    # -- looking
-
-    async def get(self, case: str) -> View | None:
-        return next(iter(await self._views([case])), None)
-
-    async def matter(self, case: str) -> bytes | None:
-        """The sealed texts."""
-        found: Any = await self._redis.hget(self._key("case", case), "matter")
-        return None if found is None else bytes(found)
-
-    async def replace_matter(self, case: str, matter: bytes) -> bool:
-        if not await self._redis.exists(self._key("case", case)):
-            return False
-        await self._redis.hset(self._key("case", case), "matter", matter)
-        return True
-
-    async def list(
-        self,
-        tenant: str,
-        *,
-        states: Collection[State] = ("open", "leased", "deciding"),
-        sources: Collection[Source] = (),
-        categories: Collection[str] = (),
-        level: Level | None = None,
-        offset: int = 0,
-        limit: int = 50,
-    ) -> Views:
-        """The most urgent first, the closed ones last and the latest of them first."""
-        found: Views = []
-        async for each in self._all(tenant, closed="closed" in states):
-            fits = each.state in states and (not sources or each.case.source in sources)
-            fits = fits and (not categories or not set(categories).isdisjoint(each.case.categories))
-            if fits and (level is None or each.level == level):
-                found.append(each)
-            if len(found) >= offset + limit:
-                break
-        return found[offset:]
-
-    async def _all(self, tenant: str, *, closed: bool) -> AsyncIterator[View]:
-        for name, backwards in (("open", False), *((("closed", True),) if closed else ())):
-            start = 0
-            while ids := await self._redis.zrange(self._key(name, tenant), start, start + PAGE - 1, desc=backwards):
-                for each in await self._views(names(ids)):
-                    yield each
-                start += PAGE
-
-    async def counts(self, tenant: str) -> Counts:
-        pipe = self._redis.pipeline(transaction=False)
-        for level in ("reviewer", "senior"):
-            pipe.zcard(self._key("ready", tenant, level))
-        pipe.zcard(self._key("open", tenant))
-        pipe.scard(self._key("deciding", tenant))
-        pipe.zcard(self._key("closed", tenant))
-        pipe.zrange(self._key("opened", tenant), 0, 0, withscores=True)
-        pipe.zrange(self._key("open", tenant), 0, 0)
-        ready, senior, open_, deciding, closed, oldest, first = await pipe.execute()
-        urgent = await self._views([text(id) for id in first])
-        leased = max(0, open_ - ready - senior - deciding)
-        return Counts(
-            ready,
-            senior,
-            leased,
-            deciding,
-            closed,
-            oldest[0][1] / 1e3 if oldest else None,
-            urgent[0].case.deadline if urgent else None,
-        )
-
-    async def closed_since(self, tenant: str | None, since: float) -> AsyncIterator[View]:
-        """Of one tenant or of all, the earliest decided first."""
-        key = f"{self._prefix}:closed" if tenant is None else self._key("closed", tenant)
-        start = 0
-        while ids := await self._redis.zrange(key, ms(since), "+inf", byscore=True, offset=start, num=PAGE):
-            for each in await self._views(names(ids)):
-                yield each
-            start += PAGE
-
-    async def wait(self, case: str, seconds: float) -> View | None:
-        """The case as soon as it is decided; None where that takes longer."""
-        until = time.monotonic() + seconds
-        while True:
-            if await self._redis.hexists(self._key("case", case), "closed"):
-                return await self.get(case)
-            if time.monotonic() >= until:
-                return None
-            await asyncio.sleep(min(POLL, max(0.0, until - time.monotonic())))
-
-    async def opened_before(self, tenant: str, at: float) -> Names:
-        """Cases that are not closed, and were opened before this."""
-        return names(await self._redis.zrange(self._key("opened", tenant), "-inf", ms(at), byscore=True))
-
-    async def by_answer(self, tenant: str, answer_id: str) -> str | None:
-        """The case of a held answer."""
-        found = await self._redis.hget(self._key("answers", tenant), answer_id)
-        return None if found is None else text(found)
-
-    async def by_user(self, tenant: str, user: str) -> Names:
-        """The cases of one end user, by his digest."""
-        return sorted(text(id) for id in await self._redis.smembers(self._key("user", tenant, user)))
-
     async def forget(self, case: str) -> bool:
         """Remove every trace but the ledger's rows, which hold no text."""
         found = await self.get(case)
@@ -310,37 +205,8 @@ class ReviewQueue:
         sealed = await self._words.seal(await self._tenant(decision.case), decision)
         return word_of(decision).encode() + b" " + sealed.dump()
 
-    async def _tenant(self, case: str) -> str:
-        found: Any = await self._redis.hget(self._key("case", case), "tenant")
-        return text(found or b"")
-
-    async def _opened(self, shown: View) -> View:
-        """With what reviewers wrote."""
-        if not any(each and each.sealed for each in (*shown.reviews, shown.outcome, shown.pending)):
-            return shown
-        tenant, open_ = shown.case.tenant, self._words.open
-        reviews = tuple([await open_(tenant, each) for each in shown.reviews])
-        outcome, pending = [await open_(tenant, d) if d else None for d in (shown.outcome, shown.pending)]
-        return replace(shown, reviews=reviews, outcome=outcome, pending=pending)
-
-    async def _views(self, ids: Sequence[str]) -> Views:
-        pipe = self._redis.pipeline(transaction=False)
-        for id in ids:
-            pipe.hgetall(self._key("case", id))
-            pipe.lrange(self._key("reviews", id), 0, -1)
-        rows = await pipe.execute()
-        views = [view(fields, said) for fields, said in zip(rows[::2], rows[1::2], strict=True) if fields]
-        return [await self._opened(each) for each in views]
-
     async def _run(self, script: Any, args: Sequence[Any]) -> Any:
         return await script(keys=[self._prefix], args=[ms(self._clock()), *args])
-
-    def _key(self, *parts: str) -> str:
-        return ":".join((self._prefix, *parts))
-
-
-Views = list[View]  # inside ReviewQueue, `list` is its method
-Names = list[str]
 
 
 def word_of(decision: Decision) -> str:
@@ -358,15 +224,3 @@ def row_of(decision: Decision) -> dict[str, Any]:
     hidden = {k: hashlib.sha256(said[k].encode()).hexdigest() for k in ("note",) if said[k]}
     edits = {k: hashlib.sha256(v.encode("utf-8", "surrogatepass")).hexdigest() for k, v in decision.edits.items()}
     return {"kind": "decision", **said, **hidden, "edits": edits}
-
-
-def ms(seconds: float) -> int:
-    return round(seconds * 1000)
-
-
-def names(found: Any) -> Names:
-    return [text(id) for id in found]
-
-
-def text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -50,8 +50,13 @@ local function take(id, reviewer, lease)
   return {id, token, now + lease}
 end
 
+local function late(id)
+  local deadline = tonumber(get(id, 'deadline') or 0)
+  return deadline > 0 and deadline <= now and not get(id, 'closed')
+end
+
 local function holds(id, reviewer, token)
-  return get(id, 'state') == 'leased' and get(id, 'reviewer') == reviewer and get(id, 'token') == token
+  return not late(id) and get(id, 'state') == 'leased' and get(id, 'reviewer') == reviewer and get(id, 'token') == token
     and tonumber(get(id, 'expires')) > now
 end
 
@@ -118,8 +123,14 @@ CLAIM = """
 local t, reviewer, level, wanted, lease = ARGV[2], ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 sweep()
 local own = redis.call('GET', key('holder', t, reviewer))
+if own and tonumber(get(own, 'expires')) <= now then
+  idle(own)
+  ready(own)
+  changed(own)
+  own = false
+end
 if own and (wanted == '' or wanted == own) then return {own, get(own, 'token'), get(own, 'expires')} end
-local function may(id) return redis.call('SISMEMBER', key('seen', id), reviewer) == 0 end
+local function may(id) return not late(id) and redis.call('SISMEMBER', key('seen', id), reviewer) == 0 end
 if wanted ~= '' then
   if get(wanted, 'state') ~= 'open' or tenant(wanted) ~= t or not may(wanted)
     or (get(wanted, 'level') == 'senior' and level ~= 'senior') then return false end

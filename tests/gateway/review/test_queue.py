@@ -14,7 +14,8 @@ from gateway.errors import NotClaimable, NotUndoable, StaleLease
 from gateway.review.case import Case, State
 from gateway.review.decision import Choice, Decision
 from gateway.review.ledger import Ledger
-from gateway.review.queue import Claim, ReviewQueue, View, text
+from gateway.review.queue import Claim, ReviewQueue, View
+from gateway.review.reading import text
 from gateway.vault import SealingVault, masters
 
 NOW = 1_800_000_000.0
@@ -402,3 +403,14 @@ async def test_a_case_that_cannot_be_read_does_not_keep_the_others(room: Room) -
     room.clock.now += 10
     closed = await room.queue.settle()
     assert [view.case.id for view in closed] == [sound.id]
+
+
+async def test_a_word_after_the_deadline_is_too_late_whoever_settles(room: Room) -> None:
+    case = await room.open(deadline=NOW + 10)
+    claim = await room.claim("ann")
+    room.clock.now += 11
+    with pytest.raises(StaleLease):
+        await room.say("allow", "ann", claim)
+    [closed] = await room.queue.settle()
+    assert closed.outcome is not None
+    assert (closed.case.id, closed.outcome.choice, closed.outcome.reviewer) == (case.id, "block", "timeout")
