@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -15,7 +15,7 @@ BEAT = 15.0
 
 
 async def events(
-    changes: AsyncGenerator[dict[str, Any], None], check: Callable[[], object], beat: float
+    changes: AsyncGenerator[dict[str, Any], None], check: Callable[[], Awaitable[object]], beat: float
 ) -> AsyncIterator[bytes]:
     """Frames named `changed`. It ends once `check` raises: the key was revoked."""
     upcoming = asyncio.ensure_future(anext(changes))
@@ -23,7 +23,7 @@ async def events(
     try:
         while True:
             done, _ = await asyncio.wait({upcoming}, timeout=beat)
-            check()
+            await check()
             if not done:
                 yield b": still here\n\n"
                 continue

@@ -93,7 +93,11 @@ class RecordRoutes:
 
     async def events(self, request: Request) -> Response:
         person = self._person(request)
-        frames = events(self._desk.changes(person), lambda: person_of(self._access, request), self._beat)
+
+        async def check() -> None:
+            person_of(self._access, request)
+
+        frames = events(self._desk.changes(person), check, self._beat)
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         return StreamingResponse(frames, media_type="text/event-stream", headers=headers)
 

@@ -7,8 +7,7 @@ import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import pytest
 import uvicorn
@@ -34,6 +33,7 @@ from gateway.upstream.simulated import Simulated
 from gateway.vault import PlainVault
 from guards.policy import Document
 from tests.fakes import Server
+from tests.gateway.review.room import Fixed, Shelf
 
 CONFIG = {
     "version": 1,
@@ -56,21 +56,6 @@ TENANTS = [
 
 
 @dataclass
-class Shelf:
-    """Webhooks that could not be delivered."""
-
-    letters: list[dict[str, Any]] = field(default_factory=list)
-    sent: list[str] = field(default_factory=list)
-
-    async def dead(self) -> list[dict[str, Any]]:
-        return self.letters
-
-    async def resend(self, id: str) -> bool:
-        self.sent.append(id)
-        return True
-
-
-@dataclass
 class Console:
     """A console that listens."""
 
@@ -88,11 +73,6 @@ class Console:
         await self.store.add(key)
         await self.ring.refresh()
         return secret
-
-
-@dataclass(frozen=True)
-class Fixed:
-    plan: Plan
 
 
 @asynccontextmanager
