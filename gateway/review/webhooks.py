@@ -36,6 +36,8 @@ JITTER = 0.25
 """By up to this share a delay is longer, so that letters that failed together do not come back together."""
 TICK = 0.25
 """Seconds."""
+IDLE = 10
+"""So many times slower it goes where nobody is to be told."""
 AT_ONCE = 4
 """Letters that one process sends to one address at the same time."""
 
@@ -96,7 +98,7 @@ class Dispatcher:
                         LOG.warning("Redis is away, webhooks wait: %s", type(error).__name__)
                     healthy = False
                 stop_if_cancelled()
-                await asyncio.sleep(self._tick)
+                await asyncio.sleep(self._tick * (1 if self._plans.plan.document.webhooks else IDLE))
 
     async def dead(self) -> list[dict[str, Any]]:
         """What was given up, the newest first: `{id, url, case, tenant, error, at}`, `at` in Unix time."""
