@@ -100,7 +100,7 @@ class Access:
         key = header(scope, b"idempotency-key")
         if key is not None and scope["method"] == "POST":
             name = self._answers.name(caller.name, sane(key))
-            visit.once = Once(self._answers, self._metrics, plan.document.server, name)
+            visit.once = Once(self._answers, self._metrics, plan.document.server, name, caller.name)
         return visit
 
     @asynccontextmanager

@@ -141,7 +141,7 @@ def create_app(settings: Settings) -> Gateway:
     recorder = Recorder(flags, Spool(settings.data / "spool"), sealing=Sealing(vault))
     kept, ring = Batch(redis, what="idempotency keys"), KeyRing(KeyStore(redis))
     limiter = Limiter(batch)
-    access = Access(config, ring, limiter, Answers(kept), metrics)
+    access = Access(config, ring, limiter, Answers(kept, vault=vault), metrics)
     reviewing = Reviewing.build(redis, vault, config, flags, metrics)
     parts = reviewing.queue, reviewing.dispatcher, reviewing.records, reviewing.changes
     live = Live(batch, kept, ring, limiter, *parts)

@@ -8,7 +8,10 @@ import time
 import typer
 from redis.asyncio import Redis
 
+from gateway.live.answers import Answers
+from gateway.live.batch import Batch
 from gateway.live.flags import FlagLog
+from gateway.privacy import digest_of
 from gateway.reach import ask
 from gateway.review.ledger import Finding, Ledger
 from gateway.review.queue import ReviewQueue
@@ -35,6 +38,7 @@ def verify(settings: Settings) -> bool:
 def forget(settings: Settings, tenant: str, user: str) -> Gone:
     async def go(redis: Redis) -> Gone:
         ledger = Ledger(redis)
+        await Answers(Batch(redis)).forget(tenant, digest_of(tenant, user))
         return await Records(FlagLog(redis), ReviewQueue(redis, ledger), ledger).forget(tenant, user, actor())
 
     return ask(settings, go)

@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from redis.exceptions import RedisError
 
 from gateway.api.asgi import Headers, Message, Send, encode_headers, send_bytes
 from gateway.errors import IdempotencyInProgress, IdempotencyMismatch, InvalidRequest
 from gateway.live.answers import Answers, Kept
 from gateway.live.batch import Away
 from gateway.metrics import Metrics
+from gateway.privacy import user_digest
+from gateway.vault import Destroyed
 from guards.policy import Server
 
 SANE_KEY = re.compile(r"[!-~]{1,255}")
@@ -42,8 +45,11 @@ class Once:
     server: Server
     name: str
     """Of tenant and key, in Redis."""
+    tenant: str = ""
     digest: str = ""
     """Of the request."""
+    user: str = ""
+    """Digest of the end user."""
     owner: str = field(default_factory=lambda: secrets.token_hex(8))
     sound: Callable[[], bool] = lambda: True
     owned: bool = False
@@ -56,13 +62,14 @@ class Once:
 
     def read(self, route: str, request: Mapping[str, Any], sound: Callable[[], bool]) -> None:
         """The request is here. `sound`: whether an answer of 200 came to its own end."""
+        self.user = user_digest(self.tenant, dict(request))
         self.digest = hashlib.sha256(route.encode() + b"\0" + canonical(request)).hexdigest()
         self.sound = sound
 
     async def replay(self, id: str, send: Send) -> int | None:
         """Send the answer that is known: its status. None: the request is to be served."""
         try:
-            state, answer = await self.answers.begin(self.name, self.digest, self.owner)
+            state, answer = await self.answers.begin(self.name, self.digest, self.owner, self.tenant)
         except Away:
             self.metrics.idempotent.labels("unavailable").inc()
             self.owned = True  # Redis may think so: then the answer is kept, or the key is free again in the end
@@ -117,8 +124,9 @@ class Once:
             return
         try:
             answer = Kept(self.status, self.headers, b"".join(self.pieces))
-            await self.answers.keep(self.name, self.owner, answer, self.server.idempotency_ttl)
-        except Away:
+            terms = {"tenant": self.tenant, "user": self.user}
+            await self.answers.keep(self.name, self.owner, answer, self.server.idempotency_ttl, **terms)
+        except (Away, RedisError, OSError, Destroyed):
             return
         self.owned = False
 

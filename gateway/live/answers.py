@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import orjson
+from redis.exceptions import RedisError
 
-from gateway.live.batch import Arg, Batch, Script
+from gateway.live.batch import Arg, Away, Batch, Script
+from gateway.vault import Destroyed, PlainVault, Vault
 
 State = Literal["new", "in_progress", "mismatch", "replayed"]
 LEASE = 30.0
@@ -58,14 +60,24 @@ if redis.call('ZADD', KEYS[2], now + life, id .. ' ' .. size) == 1 then total = 
 while total > room and forget(true) do end
 redis.call('SET', KEYS[3], math.max(total, 0), 'PX', life)
 redis.call('PEXPIRE', KEYS[2], life)
+if KEYS[4] then
+  redis.call('SADD', KEYS[4], id)
+  redis.call('PEXPIRE', KEYS[4], life)
+end
 return 1
 """
 )
-"""KEYS: the answer, the tenant's answers by the end of their lives, the bytes of all.
+"""KEYS: the answer, the tenant's answers by the end of their lives, the bytes of all, and those of its end user.
 
 ARGV: owner, head, body, life in ms, bytes for all, how the names of answers begin, how this one's goes on.
 """
 RENEW = Script(OWNED + "return redis.call('PEXPIRE', KEYS[1], ARGV[2])")
+FORGET = Script("""
+local gone = 0
+for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do gone = gone + redis.call('DEL', ARGV[1] .. id) end
+redis.call('DEL', KEYS[1])
+return gone
+""")
 DROP = Script(OWNED + "return redis.call('DEL', KEYS[1])")
 
 
@@ -89,7 +101,16 @@ class Answers:
     Beside them `…:kept` and `…:size`: no tenant may fill the memory in which flags are kept.
     """
 
-    def __init__(self, batch: Batch, prefix: str = "wardgate:answer", lease: float = LEASE, room: int = ROOM) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        prefix: str = "wardgate:answer",
+        lease: float = LEASE,
+        room: int = ROOM,
+        *,
+        vault: Vault | None = None,
+    ) -> None:
+        self._vault = vault or PlainVault()
         self._batch = batch
         self._room = room
         self._prefix = prefix
@@ -97,19 +118,44 @@ class Answers:
 
     def name(self, tenant: str, key: str) -> str:
         """One tenant's keys never meet another's."""
-        whose, whole = (hashlib.sha256(orjson.dumps(each)).hexdigest() for each in (tenant, [tenant, key]))
-        return f"{{{self._prefix}:{whose[:32]}}}:{whole}"
+        return f"{self._stem(tenant)}:{hashlib.sha256(orjson.dumps([tenant, key])).hexdigest()}"
 
-    async def begin(self, name: str, request: str, owner: str) -> Found:
-        """What is known under this name; `new` makes the caller its owner. `Away` without Redis."""
+    def _stem(self, tenant: str) -> str:
+        return f"{{{self._prefix}:{hashlib.sha256(orjson.dumps(tenant)).hexdigest()[:32]}}}"
+
+    async def begin(self, name: str, request: str, owner: str, tenant: str = "") -> Found:
+        """What is known under this name; `new` makes the caller its owner. `Away` without Redis.
+
+        An answer whose key is gone is given anew.
+        """
         state, *answer = await self._batch.call(BEGIN, [name], [request, owner, int(self.lease * 1000)])
-        return Found(STATES[state], read(*answer) if answer else None)
+        try:
+            return Found(STATES[state], await self._read(tenant, *answer) if answer else None)
+        except Destroyed:
+            return Found("new")
+        except (RedisError, OSError) as error:
+            raise Away("Redis does not answer") from error
 
-    async def keep(self, name: str, owner: str, answer: Kept, seconds: float) -> None:
+    async def keep(
+        self, name: str, owner: str, answer: Kept, seconds: float, *, tenant: str = "", user: str = ""
+    ) -> None:
+        """`user`: digest of the end user, by which `forget` finds it."""
         head = orjson.dumps({"status": answer.status, "headers": answer.headers})
         stem, _, id = name.rpartition(":")
-        args: list[Arg] = [owner, head, answer.body, int(seconds * 1000), self._room, f"{stem}:", id]
-        await self._batch.call(KEEP, [name, f"{stem}:kept", f"{stem}:size"], args)
+        body = await self._vault.seal(tenant, answer.body)
+        args: list[Arg] = [owner, head, body, int(seconds * 1000), self._room, f"{stem}:", id]
+        whose = [f"{stem}:user:{user}"] if user else []
+        await self._batch.call(KEEP, [name, f"{stem}:kept", f"{stem}:size", *whose], args)
+
+    async def forget(self, tenant: str, user: str) -> int:
+        """The answers to one end user, by his digest; how many there were."""
+        stem = self._stem(tenant)
+        return int(await self._batch.call(FORGET, [f"{stem}:user:{user}"], [f"{stem}:"]))
+
+    async def _read(self, tenant: str, head: bytes, body: bytes) -> Kept:
+        data = orjson.loads(head)
+        headers = [(name, value) for name, value in data["headers"]]
+        return Kept(data["status"], headers, await self._vault.unseal(tenant, body))
 
     def renew(self, name: str, owner: str) -> None:
         self._batch.tell(RENEW, [name], [owner, int(self.lease * 1000)])
@@ -117,8 +163,3 @@ class Answers:
     def drop(self, name: str, owner: str) -> None:
         """There is no answer to keep: whoever asks again is served anew."""
         self._batch.tell(DROP, [name], [owner])
-
-
-def read(head: bytes, body: bytes) -> Kept:
-    data = orjson.loads(head)
-    return Kept(data["status"], [(name, value) for name, value in data["headers"]], body)
